@@ -54,10 +54,11 @@ class PseudoLabel:
 
 @dataclass
 class StepOutput:
-    """Losses keyed by the optimiser that takes them, and the tensors to log."""
+    """Losses keyed by the optimiser that takes them; `logs` are averaged and `counts` added up until they are logged."""
 
     losses: dict[str, Tensor]
     logs: dict[str, Tensor]
+    counts: dict[str, Tensor] = field(default_factory=dict)
 
 
 def as_heads(logits: Tensor) -> Tensor:

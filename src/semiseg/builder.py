@@ -1,0 +1,138 @@
+"""From a composed config to the objects it names."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+from torch.optim import Optimizer
+
+from semiseg.aug import Augment
+from semiseg.config import build, settings
+from semiseg.data.batches import BatchStream
+from semiseg.data.build import DataBundle, build_data
+from semiseg.data.config import DataConfig
+from semiseg.data.frequency import balanced_weights
+from semiseg.engine.device import pick_device, pick_dtype
+from semiseg.engine.optim import build_optimizer
+from semiseg.engine.settings import OptimConfig, TrainerConfig
+from semiseg.errors import ConfigError
+from semiseg.losses import SegmentationLoss
+from semiseg.methods import Ema, SemiSupervised
+from semiseg.models.base import SegmentationModel
+from semiseg.pseudo_label import PseudoLabeler
+
+NOT_ARGUMENTS = ("name", "recipe")  # of a model node: what its partners and the trainer read
+
+
+def build_bundle(config: DictConfig) -> DataBundle:
+    """The data a config names. Raises ConfigError and DataError."""
+    node = OmegaConf.masked_copy(config.data, [key for key in config.data if key != "layout"])
+    data = settings(DataConfig, node, "data")
+    data.layout = build(config.data.layout, "data")
+    return build_data(data)
+
+
+def build_model(config: DictConfig, num_classes: int) -> SegmentationModel:
+    """The network of `config.model`."""
+    node = OmegaConf.masked_copy(config.model, [key for key in config.model if key not in NOT_ARGUMENTS])
+    return build(node, "model", num_classes=num_classes)
+
+
+def build_loss(node: Any, where: str, bundle: DataBundle) -> SegmentationLoss:
+    """A loss with its class weights, counted over the labelled training masks where they are "balanced"."""
+    return with_weights(build(node, where), bundle)
+
+
+def with_weights(loss: SegmentationLoss, bundle: DataBundle) -> SegmentationLoss:
+    """Resolve `class_weights: balanced`."""
+    if loss.needs_class_weights:
+        loss.set_class_weights(torch.from_numpy(balanced_weights(bundle.counts())))
+    return loss
+
+
+def build_labeler(config: DictConfig, bundle: DataBundle, total_steps: int) -> PseudoLabeler:
+    """The pseudo-labeler of `config.pseudo_label`, fitted to the classes and the length of the run."""
+    labeler: PseudoLabeler = build(config.pseudo_label, "pseudo_label")
+    labeler.prepare(bundle.classes.num_classes, bundle.classes.names, total_steps)
+    if labeler.st_loss is not None:
+        with_weights(labeler.st_loss, bundle)
+    return labeler
+
+
+@dataclass
+class Hardware:
+    """Where and in which precision the run computes."""
+
+    device: torch.device
+    dtype: torch.dtype
+    num_workers: int
+
+    @classmethod
+    def of(cls, trainer: TrainerConfig) -> Hardware:
+        """Raises ConfigError for a device or precision this machine lacks."""
+        device = pick_device(trainer.device)
+        workers = trainer.num_workers
+        if workers is None:
+            # Loading beside a training on the same cores gains nothing; a GPU wants the cores to feed it.
+            workers = 0 if device.type == "cpu" else min(8, os.cpu_count() or 1)
+        return cls(device, pick_dtype(trainer.precision, device), workers)
+
+
+def build_method(config: DictConfig, bundle: DataBundle, optim: OptimConfig, total_steps: int) -> SemiSupervised:
+    """Student, loss, pseudo-labeler and average, on the CPU."""
+    student = build_model(config, bundle.classes.num_classes)
+    loss = build_loss(config.loss, "loss", bundle)
+    labeler = build_labeler(config, bundle, total_steps)
+    if labeler.needs_teacher and labeler.teacher == "ema" and optim.ema_decay is None:
+        raise ConfigError("pseudo_label.teacher=ema needs an average; set optim.ema_decay=0.999 or teacher=student.")
+    ema = None if optim.ema_decay is None else Ema(student, optim.ema_decay)
+    return SemiSupervised(student, loss, labeler, bundle.classes.num_classes, ema)
+
+
+def build_optimizers(method: SemiSupervised, optim: OptimConfig) -> tuple[dict[str, Optimizer], dict[str, OptimConfig]]:
+    """The student's optimiser, and the discriminator's where the pseudo-labeler brings one."""
+    configs = {"student": optim}
+    optimizers = {"student": build_optimizer(method.student.parameter_roles(), optim)}
+    discriminator = method.discriminator
+    if discriminator is not None:
+        configs["discriminator"] = settings(OptimConfig, method.labeler.optim, "pseudo_label.optim")
+        optimizers["discriminator"] = build_optimizer(
+            {"encoder": list(discriminator.parameters())}, configs["discriminator"]
+        )
+    return optimizers, configs
+
+
+def build_stream(
+    bundle: DataBundle,
+    aug: Augment,
+    trainer: TrainerConfig,
+    labeler: PseudoLabeler,
+    hardware: Hardware,
+    seed: int,
+    start: dict[str, int],
+) -> BatchStream:
+    """The batches from `start` on; pools that the pseudo-labeler does not read are not loaded."""
+    return BatchStream(
+        bundle,
+        aug,
+        crop_size=trainer.crop_size,
+        batch_size=trainer.batch_size,
+        unlabeled_batch_size=trainer.unlabeled_batch_size,
+        seed=seed,
+        device=hardware.device,
+        num_workers=hardware.num_workers,
+        channels_last=trainer.channels_last,
+        needs_unlabeled=labeler.needs_unlabeled,
+        needs_real=labeler.needs_real,
+        start=start,
+    )
+
+
+def best_weights(path: Path, network: torch.nn.Module) -> None:
+    """Load a weights file the run itself wrote."""
+    network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))

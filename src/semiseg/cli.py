@@ -1,0 +1,75 @@
+"""`semiseg VERB`: one entry point for every command; `train.py` and `compare.py` call it too."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import uuid
+from collections.abc import Callable
+from datetime import datetime
+
+import hydra
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from semiseg.config import conf_dir
+from semiseg.errors import SemisegError
+from semiseg.overrides import explain
+
+VERBS = {
+    "train": ("semiseg.train", "train one system, or several with -m"),
+    "inspect": ("semiseg.inspection", "look at a data set before training on it"),
+    "compare": ("semiseg.report.compare", "put finished runs side by side"),
+}
+
+
+def usage() -> str:
+    """What `semiseg` prints without a verb."""
+    rows = "\n".join(f"  semiseg {verb:<10}{what}" for verb, (_, what) in VERBS.items())
+    return f"Usage: semiseg VERB [OVERRIDE ...]\n\n{rows}\n\n`semiseg VERB --help` explains each."
+
+
+def run_name(prefix: str) -> str:
+    """A folder name that two runs of one second do not share."""
+    return f"{prefix}-{datetime.now():%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:4]}"
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run a verb with Hydra overrides; exits non-zero with one clear message on a user's mistake."""
+    arguments = sys.argv[1:] if argv is None else argv
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(usage())
+        return
+    verb, overrides = arguments[0], arguments[1:]
+    if verb not in VERBS:
+        sys.exit(f"semiseg: no verb {verb!r}.\n\n{usage()}")
+    sys.exit(run_verb(verb, overrides))
+
+
+def run_verb(verb: str, overrides: list[str]) -> int:
+    """Compose `conf/VERB.yaml` with the overrides and call the verb's `main`; the exit status."""
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises instead of printing its own traceback and exiting
+    OmegaConf.register_new_resolver("run_name", run_name, use_cache=True, replace=True)
+    function: Callable = importlib.import_module(VERBS[verb][0]).main
+    sys.argv = [f"semiseg {verb}", *overrides]
+    try:
+        hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=verb)(function)()
+    except SemisegError as error:
+        return complain(str(error))
+    except (HydraException, OmegaConfBaseException) as error:
+        return complain(explain(error, verb, overrides))
+    except OSError as error:
+        if error.filename is None:
+            raise
+        return complain(f"{error.filename}: {error.strerror}. Give a folder that can be written with output=PATH.")
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def complain(text: str) -> int:
+    """Print an expected failure to standard error; 1, the exit status."""
+    print(f"semiseg: {text}", file=sys.stderr)
+    return 1

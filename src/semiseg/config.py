@@ -1,0 +1,89 @@
+"""From the composed Hydra config to checked settings: unknown keys and wrong values stop here, before any data is read."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from semiseg.errors import ConfigError, SemisegError
+
+T = TypeVar("T")
+
+
+def conf_dir() -> Path:
+    """The recipes: `conf/` of a source checkout, or the copy packaged with an installed wheel."""
+    packaged = Path(__file__).parent / "conf"
+    return packaged if packaged.is_dir() else Path(__file__).parents[2] / "conf"
+
+
+def near(name: str, valid: Iterable[str]) -> str:
+    """A sentence that names the closest valid names first, then all of them."""
+    names = sorted(valid)
+    close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    hint = f"Did you mean {' or '.join(close)}? " if close else ""
+    return f"{hint}Valid: {', '.join(names)}."
+
+
+def settings(cls: type[T], node: Any, where: str) -> T:
+    """A dataclass of closed settings from its config node.
+
+    Raises ConfigError for a key the dataclass does not have, a value of the wrong type, or whatever its
+    `__post_init__` refuses.
+    """
+    known = {f.name for f in fields(cls)}  # type: ignore[arg-type]
+    for key in node:
+        if key not in known:
+            raise ConfigError(f"{where}.{key} is no setting. {near(str(key), known)}")
+    try:
+        return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(cls), node))  # type: ignore[return-value]
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"{where}.{error.key or ''}: {error.msg or error}") from error
+
+
+def check_missing(config: DictConfig) -> None:
+    """Raises ConfigError naming every `???` that was not given."""
+    missing = sorted(OmegaConf.missing_keys(config))
+    if missing:
+        raise ConfigError(f"No value for {', '.join(missing)}. Give it on the command line: {missing[0]}=VALUE")
+
+
+def build(node: Any, where: str, **extra: Any) -> Any:
+    """Instantiate a `_target_` node; the constructor is the schema.
+
+    Raises ConfigError with the constructor's own complaint, and lets the project's errors through as they are.
+    """
+    try:
+        return instantiate(node, **extra)
+    except InstantiationException as error:
+        cause = error.__cause__
+        if isinstance(cause, SemisegError):
+            raise cause from None
+        if isinstance(cause, TypeError | ValueError | OmegaConfBaseException) or cause is None:
+            detail = str(cause or error).splitlines()[0]
+            raise ConfigError(f"{where}: {detail}. See conf/{where}/ for the settings it takes.") from error
+        raise cause from None
+
+
+def plain(config: DictConfig) -> dict[str, Any]:
+    """The resolved config as plain dictionaries and lists."""
+    return OmegaConf.to_container(config, resolve=True)  # type: ignore[return-value]
+
+
+def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested dictionaries as one with dotted keys; lists stay values."""
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, dict):
+            flat.update(flatten(value, f"{name}."))
+        else:
+            flat[name] = value
+    return flat

@@ -1,0 +1,275 @@
+"""What a training says: a live bar in a terminal, plain lines in a log; both also in the run's log.txt."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import sys
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TextIO
+
+from rich.console import Console as Terminal
+from rich.console import RenderableType
+from rich.markup import escape
+from rich.panel import Panel
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TaskProgressColumn, TextColumn
+from rich.text import Text
+
+from semiseg.tracking.local import append_text
+
+RULE = "=" * 60
+
+
+class Console(ABC):
+    """The facts of a run, in the order in which they come about. `warnings` keeps every warning for summary.json."""
+
+    encoding: str | None = None  # of the terminal
+
+    def __init__(self, log_file: Path | None = None) -> None:
+        self.warnings: list[str] = []
+        self._log_file = log_file
+        self._pace = Pace(0, 0)
+
+    def pools(self, lines: Sequence[str]) -> None:
+        """What data the run uses."""
+        self._say(lines)
+
+    def message(self, text: str) -> None:
+        """One line."""
+        self._say([text])
+
+    def warning(self, text: str) -> None:
+        """One line that is kept for the summary."""
+        self.warnings.append(text)
+        self._say([f"Warning: {text}"], style="yellow")
+
+    def start(self, total: int, done: int, label: str) -> None:
+        """The loop begins with `done` of `total` steps finished."""
+        self._pace = Pace(total, done)
+        self._say([f"{label}: {done} of {total} iterations done"])
+
+    def step(self, step: int, fields: Mapping[str, str], images_per_s: float) -> None:
+        """`step` steps are finished; called every `log_every`. `fields` are label -> text, in the order shown."""
+        parts = [f"Iter {step}/{self._pace.total}", joined(fields), self._speed(step, images_per_s)]
+        self._log([" | ".join(part for part in parts if part)])
+
+    def evaluation(
+        self,
+        step: int,
+        train_miou: float,
+        val_miou: float,
+        gap: float,
+        best_before: float | None,
+        is_best: bool,
+        class_iou: Mapping[str, float],
+        saved: Sequence[str],
+    ) -> None:
+        """One evaluation. `best_before` is None at the first; a class IoU of NaN means the class is absent."""
+        lines = [
+            f"Training mIoU: {score(train_miou)}",
+            f"Validation mIoU: {score(val_miou)}",
+            f"Train/Val Gap: {score(gap)}",
+            "Class IoU: " + joined({name: score(iou, absent="absent") for name, iou in class_iou.items()}),
+        ]
+        if is_best:
+            before = "" if best_before is None else f" (previous: {score(best_before)})"
+            lines.append(f"{check_mark(self.encoding)} New best validation mIoU: {score(val_miou)}{before}")
+        lines += [f"  Saving best model to: {path}" if is_best else f"  Saving to: {path}" for path in saved]
+        self._panel(f"Evaluating at iteration {step}...", lines, style="green" if is_best else "dim")
+
+    def finish(self, rows: Mapping[str, str], next_command: str) -> None:
+        """The final table, and what to type next."""
+        self.close()
+        self._table("Summary", rows)
+        self._say([f"Next: {next_command}"], style="bold")
+
+    def close(self) -> None:  # noqa: B027  (nothing to give back in a plain console)
+        """Give the terminal back; safe to call twice and after an error."""
+
+    def _speed(self, step: int, images_per_s: float) -> str:
+        return f"{images_per_s:.1f} images/s | {self._pace.left(step)} left"
+
+    def _log(self, lines: Iterable[str]) -> None:
+        """Append to log.txt. A full disk costs the log, not the training."""
+        if self._log_file is not None:
+            with contextlib.suppress(OSError):
+                append_text(self._log_file, "\n".join(lines) + "\n")
+
+    @abstractmethod
+    def _say(self, lines: Sequence[str], style: str = "") -> None:
+        """Show and log lines."""
+
+    @abstractmethod
+    def _panel(self, title: str, lines: Sequence[str], style: str) -> None:
+        """Show and log lines below a title."""
+
+    @abstractmethod
+    def _table(self, title: str, rows: Mapping[str, str]) -> None:
+        """Show and log names with values."""
+
+
+class PlainConsole(Console):
+    """One line every `log_every` steps, for pipes, files and schedulers."""
+
+    def __init__(self, log_file: Path | None = None, stream: TextIO | None = None) -> None:
+        super().__init__(log_file)
+        self._stream = tolerant(stream or sys.stdout)
+        self.encoding = self._stream.encoding
+
+    def _log(self, lines: Iterable[str]) -> None:
+        lines = list(lines)
+        self._stream.write("\n".join(lines) + "\n")
+        self._stream.flush()
+        super()._log(lines)
+
+    def _say(self, lines: Sequence[str], style: str = "") -> None:
+        self._log(lines)
+
+    def _panel(self, title: str, lines: Sequence[str], style: str) -> None:
+        self._log(framed(title, lines))
+
+    def _table(self, title: str, rows: Mapping[str, str]) -> None:
+        self._log(framed(title, aligned(rows)))
+
+
+class RichConsole(Console):
+    """A progress bar with live fields at the bottom of the terminal, panels and tables above it."""
+
+    def __init__(self, log_file: Path | None = None, terminal: Terminal | None = None) -> None:
+        super().__init__(log_file)
+        self._terminal = terminal or Terminal(file=tolerant(sys.stdout))
+        self._progress: TrainingProgress | None = None
+        self.encoding = self._terminal.encoding
+
+    def start(self, total: int, done: int, label: str) -> None:
+        self.close()
+        super().start(total, done, label)
+        self._progress = TrainingProgress(self._terminal, total, done, label)
+        self._progress.start()
+
+    def step(self, step: int, fields: Mapping[str, str], images_per_s: float) -> None:
+        super().step(step, fields, images_per_s)
+        if self._progress is not None:
+            self._progress.show(step, joined(fields), self._speed(step, images_per_s))
+
+    def close(self) -> None:
+        if self._progress is not None:
+            self._progress.stop()
+            self._progress = None
+
+    def _say(self, lines: Sequence[str], style: str = "") -> None:
+        self._terminal.print(Text("\n".join(lines), style=style), soft_wrap=True)
+        self._log(lines)
+
+    def _panel(self, title: str, lines: Sequence[str], style: str) -> None:
+        body = Text("\n".join(lines))
+        self._terminal.print(Panel(body, title=escape(title), title_align="left", border_style=style, expand=False))
+        self._log(framed(title, lines))
+
+    def _table(self, title: str, rows: Mapping[str, str]) -> None:
+        """No box and no wrapping: the paths and commands of the last column are there to be copied."""
+        self._terminal.rule(escape(title), align="left")
+        for name, line in zip(rows, aligned(rows), strict=True):
+            text = Text(line)
+            text.stylize("bold", 0, len(name))
+            self._terminal.print(text, soft_wrap=True)
+        self._log(framed(title, aligned(rows)))
+
+
+class TrainingProgress(Progress):
+    """A bar with the fields of the method in a line below, drawn when `show` is called.
+
+    Rich would draw from a thread of its own; that thread takes turns with the training loop, so it is left out.
+    """
+
+    def __init__(self, terminal: Terminal, total: int, done: int, label: str) -> None:
+        self._fields = ""
+        columns = (
+            TextColumn("{task.description}"),
+            TaskProgressColumn(),
+            BarColumn(bar_width=None),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[speed]}"),
+        )
+        super().__init__(*columns, console=terminal, auto_refresh=False, expand=True)
+        self._task: TaskID = self.add_task(escape(label), total=total, completed=done, speed="")
+
+    def show(self, step: int, fields: str, speed: str) -> None:
+        """Draw the bar at `step` finished steps."""
+        self._fields = fields
+        self.update(self._task, completed=step, speed=speed, refresh=True)
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        yield self.make_tasks_table(self.tasks)
+        yield Text(f"  {self._fields}")
+
+
+class Pace:
+    """Time left at the mean speed since the loop began, evaluations included."""
+
+    def __init__(self, total: int, done: int) -> None:
+        self.total = total
+        self._done = done
+        self._begin = time.monotonic()
+
+    def left(self, step: int) -> str:
+        """Time left after `step` finished steps, as h:mm:ss."""
+        steps = step - self._done
+        return clock((time.monotonic() - self._begin) / steps * (self.total - step)) if steps > 0 else "?"
+
+
+def clock(seconds: float) -> str:
+    """Seconds as h:mm:ss."""
+    minutes, second = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{second:02d}"
+
+
+def joined(fields: Mapping[str, str]) -> str:
+    """`CE: 0.285 | ST: 0.412`."""
+    return " | ".join(f"{label}: {text}" for label, text in fields.items())
+
+
+def framed(title: str, lines: Sequence[str]) -> list[str]:
+    """Lines below a title, between rules, as plain text."""
+    return [RULE, title, RULE, *lines, RULE]
+
+
+def aligned(rows: Mapping[str, str]) -> list[str]:
+    """`name  value` a line, the values below each other."""
+    width = max((len(name) for name in rows), default=0)
+    return [f"{name:<{width}}  {value}" for name, value in rows.items()]
+
+
+def score(value: float, absent: str = "n/a") -> str:
+    """A score with four decimals; `absent` where there is none."""
+    return absent if math.isnan(value) else f"{value:.4f}"
+
+
+def check_mark(encoding: str | None) -> str:
+    """A check mark, or `*` where the encoding (cp1252 of a Windows console, ASCII of a bare locale) has none."""
+    try:
+        "✓".encode(encoding or "ascii")
+    except (UnicodeEncodeError, LookupError):
+        return "*"
+    return "✓"
+
+
+def tolerant(stream: TextIO) -> TextIO:
+    """`stream`, told to write `?` for what its encoding lacks: a class name must not end a training on Windows."""
+    reconfigure = getattr(stream, "reconfigure", None)
+    if reconfigure is not None:
+        reconfigure(errors="replace")
+    return stream
+
+
+def make_console(
+    interactive: bool | None = None, log_file: Path | None = None, stream: TextIO | None = None
+) -> Console:
+    """A live console for a terminal, else a plain one; null asks the stream (default: standard output)."""
+    stream = tolerant(stream or sys.stdout)
+    if stream.isatty() if interactive is None else interactive:
+        return RichConsole(log_file, Terminal(file=stream))
+    return PlainConsole(log_file, stream)

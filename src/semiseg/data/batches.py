@@ -1,0 +1,191 @@
+"""From uint8 samples to the float batches a training step sees, prepared on the device one batch ahead."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from functools import cache
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from semiseg.aug import Augment
+from semiseg.contracts import Batch
+from semiseg.data.build import DataBundle
+from semiseg.data.dataset import Sample
+from semiseg.data.loader import SampleLoader, train_loader
+from semiseg.data.stream import STREAM_IDS, Draw, Pool, generator_at
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+MAX_NAMED_FILES = 10
+
+log = logging.getLogger(__name__)
+
+
+@cache
+def _mean_and_std(device: torch.device) -> tuple[Tensor, Tensor]:
+    """[3, 1, 1] each, in units of uint8. Kept, because sending them to the device anew would wait for it."""
+    mean, std = torch.tensor(IMAGENET_MEAN), torch.tensor(IMAGENET_STD)
+    return (mean * 255).view(3, 1, 1).to(device), (std * 255).view(3, 1, 1).to(device)
+
+
+def normalize(image: Tensor) -> Tensor:
+    """uint8 [..., 3, H, W] to float32 with ImageNet's mean and standard deviation, on the image's device."""
+    mean, std = _mean_and_std(image.device)
+    return (image.float() - mean) / std
+
+
+def denormalize(image: Tensor) -> Tensor:
+    """Normalised float [..., 3, H, W] back to RGB in [0, 1], for drawing."""
+    mean, std = _mean_and_std(image.device)
+    return ((image.float() * std + mean) / 255).clamp(0, 1)
+
+
+def to_device(
+    sample: Sample, device: torch.device, channels_last: bool = False, side: int | None = None
+) -> tuple[Tensor, Tensor]:
+    """Normalised images [B, 3, H, W] and int64 masks [B, H, W] on the device, resized to side x side if given.
+
+    Pinned samples are copied without waiting; as uint8 they are a quarter of the floats.
+    """
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    image = normalize(sample.image.to(device, non_blocking=True).contiguous(memory_format=layout))
+    mask = sample.mask.to(device, non_blocking=True)
+    if side is not None and mask.shape[-2:] != (side, side):
+        image = interpolate(image, size=(side, side), mode="bilinear", align_corners=False)
+        # "nearest-exact" shares the pixel centres of the bilinear images, "nearest" is half a pixel off.
+        mask = interpolate(mask[:, None].float(), size=(side, side), mode="nearest-exact")[:, 0]
+    return image, mask.long()
+
+
+def to_batch(
+    labeled: Sample,
+    unlabeled: Sample | None,
+    real: Sample | None,
+    device: torch.device,
+    *,
+    channels_last: bool = False,
+    side: int | None = None,
+    audit: bool = True,
+) -> Batch:
+    """A `Batch` on the device. `side` resizes the labelled images only; hidden masks go along with `audit`."""
+    batch = Batch(*to_device(labeled, device, channels_last, side))
+    if unlabeled is not None:
+        batch.unlabeled, hidden_mask = to_device(unlabeled, device, channels_last)
+        batch.hidden_mask = hidden_mask if audit else None
+    if real is not None:
+        batch.real_image, batch.real_mask = to_device(real, device, channels_last)
+    return batch
+
+
+class BatchStream:
+    """The batches of a run, one prepared ahead of the loop.
+
+    `position` counts the samples of each pool that the loop has taken, not those prepared; a stream started there goes
+    on with the same batches. `skipped` counts unreadable patches passed over (data.on_error=skip).
+    """
+
+    def __init__(
+        self,
+        bundle: DataBundle,
+        aug: Augment,
+        *,
+        crop_size: int,
+        batch_size: int,
+        unlabeled_batch_size: int,
+        seed: int,
+        device: torch.device,
+        num_workers: int = 0,
+        channels_last: bool = False,
+        needs_unlabeled: bool = False,
+        needs_real: bool = False,
+        audit: bool = True,
+        start: Mapping[str, int] | None = None,
+    ) -> None:
+        self.bundle, self.aug = bundle, aug
+        self.crop_size, self.seed, self.device, self.channels_last = crop_size, seed, device, channels_last
+        self.audit = audit and needs_unlabeled and bundle.has_hidden_masks
+        self.skipped = 0
+        self.batch_sizes: dict[Pool, int] = {"labeled": batch_size}
+        if needs_unlabeled:
+            self.batch_sizes["unlabeled"] = unlabeled_batch_size
+        if needs_real:
+            self.batch_sizes["real"] = batch_size
+        self._taken: dict[Pool, int] = {pool: (start or {}).get(pool, 0) for pool in STREAM_IDS}
+        self._next_labeled = self._taken["labeled"]
+        workers_each = -(-num_workers // len(self.batch_sizes))
+        self._samples = {pool: iter(self._loader(pool, workers_each)) for pool in self.batch_sizes}
+        # Copies and normalisation of the batch ahead run beside the step instead of queueing behind it.
+        self._copy_stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+        self._ahead: Batch | None = None
+
+    def _loader(self, pool: Pool, num_workers: int) -> SampleLoader:
+        return train_loader(
+            self.bundle,
+            pool=pool,
+            aug=self.aug,
+            crop_size=self.crop_size,
+            batch_size=self.batch_sizes[pool],
+            seed=self.seed,
+            start=self._taken[pool],
+            num_workers=num_workers,
+            pin_memory=self.device.type == "cuda",
+            audit=self.audit,
+        )
+
+    @property
+    def position(self) -> dict[str, int]:
+        """Samples taken of each pool since the run began; `start` of the stream that resumes it."""
+        return dict(self._taken)
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self
+
+    def __next__(self) -> Batch:
+        batch = self._prepare() if self._ahead is None else self._ahead
+        self._hand_over(batch)
+        self._ahead = self._prepare()
+        for pool, size in self.batch_sizes.items():
+            self._taken[pool] += size
+        return batch
+
+    def close(self) -> None:
+        """Stop the workers and free the batch ahead."""
+        self._samples.clear()
+        self._ahead = None
+
+    def _prepare(self) -> Batch:
+        samples = {pool: next(loader) for pool, loader in self._samples.items()}
+        for sample in samples.values():
+            self._count_failed(sample.failed.tolist())
+        rng = generator_at(self.seed, STREAM_IDS["labeled"], Draw.BATCH_SIDE, self._next_labeled)
+        side = self.aug.batch_side(rng, self.crop_size)
+        self._next_labeled += self.batch_sizes["labeled"]
+        with torch.cuda.stream(self._copy_stream):  # None: no stream is switched
+            return to_batch(
+                samples["labeled"],
+                samples.get("unlabeled"),
+                samples.get("real"),
+                self.device,
+                channels_last=self.channels_last,
+                side=side,
+                audit=self.audit,
+            )
+
+    def _hand_over(self, batch: Batch) -> None:
+        """Make the step's stream wait for the copies, and the allocator keep their memory until the step is done."""
+        if self._copy_stream is None:
+            return
+        current = torch.cuda.current_stream(self.device)
+        current.wait_stream(self._copy_stream)
+        for tensor in vars(batch).values():
+            if tensor is not None:
+                tensor.record_stream(current)
+
+    def _count_failed(self, patches: list[int]) -> None:
+        for patch in patches:
+            self.skipped += 1
+            if self.skipped <= MAX_NAMED_FILES:
+                log.warning("passed over an unreadable patch: %s", self.bundle.index.image_path(patch))

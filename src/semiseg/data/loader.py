@@ -1,0 +1,104 @@
+"""DataLoaders over the pools of a run. None of them touches PyTorch's global random state."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import cv2
+import numpy as np
+import torch
+from torch.utils.data import DataLoader
+
+from semiseg.aug import Augment
+from semiseg.data.build import DataBundle
+from semiseg.data.dataset import EvalDataset, PatchReader, Sample, TrainDataset, collate, collate_padded
+from semiseg.data.stream import STREAM_IDS, BatchSampler, Pool, Stream
+from semiseg.errors import DataError
+
+
+class SampleLoader(DataLoader):
+    """A DataLoader that raises the `DataError` a dataset returned, whichever process met it."""
+
+    def __iter__(self) -> Iterator[Sample]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        for item in super().__iter__():
+            if isinstance(item, DataError):
+                raise item
+            yield item
+
+
+def train_loader(
+    bundle: DataBundle,
+    *,
+    pool: Pool,
+    aug: Augment,
+    crop_size: int,
+    batch_size: int,
+    seed: int,
+    start: int = 0,
+    num_workers: int = 0,
+    pin_memory: bool = False,
+    audit: bool = True,
+    multiprocessing_context: str | None = None,
+) -> SampleLoader:
+    """Endless batches of a pool from position `start` on, the same for any number of workers.
+
+    "real" is the labelled pool walked in another order. Masks of unlabelled patches are 255 unless `audit` asks for
+    the hidden ones. Raises `DataError` for a pool smaller than a batch.
+    """
+    patches = bundle.pools.unlabeled if pool == "unlabeled" else bundle.pools.train
+    _check_pool(pool, len(patches), batch_size)
+    reader = PatchReader(bundle.index, bundle.classes, with_masks=pool != "unlabeled" or audit)
+    stream = Stream(patches, seed, STREAM_IDS[pool])
+    skip = bundle.config.on_error == "skip"
+    return SampleLoader(
+        TrainDataset(reader, stream, aug, crop_size, skip_unreadable=skip),
+        batch_sampler=BatchSampler(batch_size, start),
+        collate_fn=collate,
+        num_workers=num_workers,
+        pin_memory=pin_memory,
+        persistent_workers=num_workers > 0,
+        worker_init_fn=init_worker,
+        generator=torch.Generator(),
+        multiprocessing_context=multiprocessing_context,
+    )
+
+
+def eval_loader(
+    bundle: DataBundle, patches: np.ndarray, batch_size: int, num_workers: int = 0, pin_memory: bool = False
+) -> SampleLoader:
+    """The given patches whole and in order, padded to the largest of each batch."""
+    reader = PatchReader(bundle.index, bundle.classes, with_masks=True)
+    return SampleLoader(
+        EvalDataset(reader, patches, skip_unreadable=bundle.config.on_error == "skip"),
+        batch_size=batch_size,
+        collate_fn=collate_padded,
+        num_workers=num_workers,
+        pin_memory=pin_memory,
+        persistent_workers=num_workers > 0,
+        worker_init_fn=init_worker,
+        generator=torch.Generator(),
+    )
+
+
+def fixed_train_subset(bundle: DataBundle, size: int, seed: int) -> np.ndarray:
+    """Up to `size` labelled training patches [n] int64, evaluated beside the validation pool to measure the gap."""
+    train = bundle.pools.train
+    chosen = np.random.default_rng(seed).choice(train, size=min(size, len(train)), replace=False)
+    return np.sort(chosen)
+
+
+def init_worker(worker_id: int) -> None:
+    """One thread a worker: OpenCV would start as many as there are cores in each of them."""
+    cv2.setNumThreads(0)
+
+
+def _check_pool(pool: Pool, size: int, batch_size: int) -> None:
+    if size >= batch_size:
+        return
+    kind, setting = ("unlabelled", "unlabeled_batch_size") if pool == "unlabeled" else ("labelled", "batch_size")
+    if size == 0:
+        raise DataError(
+            f"there are no {kind} patches, a batch wants {batch_size}: give patches without masks, name fewer sources "
+            "in data.labeled_list, or use pseudo_label=none"
+        )
+    raise DataError(f"{size} {kind} patches do not fill a batch of {batch_size}: use trainer.{setting}={size} or less")

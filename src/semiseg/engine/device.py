@@ -1,0 +1,88 @@
+"""Device, precision and random states."""
+
+from __future__ import annotations
+
+import os
+import random
+from typing import Any
+
+import numpy as np
+import torch
+
+from semiseg.errors import ConfigError
+
+DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
+
+
+def pick_device(name: str) -> torch.device:
+    """`auto` takes CUDA, else MPS, else the CPU. Raises ConfigError for a device this machine lacks."""
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name == "auto":
+        name = next(kind for kind, there in available.items() if there)
+    if not available[name.split(":")[0]]:
+        valid = ", ".join(kind for kind, there in available.items() if there)
+        raise ConfigError(f"trainer.device={name}, but PyTorch finds no such device here. Available: {valid}, auto.")
+    return torch.device(name)
+
+
+def pick_dtype(name: str, device: torch.device) -> torch.dtype:
+    """Autocast type: `auto` is bf16 on GPUs that have it, fp16 on older ones, and fp32 elsewhere.
+
+    Raises ConfigError for fp16 outside CUDA, where gradients cannot be scaled.
+    """
+    if name == "auto":
+        if device.type != "cuda":
+            return torch.float32
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    if name == "fp16" and device.type != "cuda":
+        raise ConfigError(f"trainer.precision=fp16 needs CUDA, the device is {device.type}. Use bf16, fp32 or auto.")
+    return DTYPES[name]
+
+
+def seed_everything(seed: int, deterministic: bool) -> None:
+    """Seed Python, NumPy and PyTorch on every device; optionally ask PyTorch for deterministic kernels."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+    torch.backends.cudnn.benchmark = not deterministic
+    if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    # Only a warning where a kernel has no deterministic form: stopping a day's training for one would help nobody.
+    torch.use_deterministic_algorithms(deterministic, warn_only=True)
+
+
+def random_states() -> dict[str, Any]:
+    """Random states of Python and PyTorch in types that `torch.load(weights_only=True)` accepts.
+
+    NumPy's global generator is not among them: augmentation draws from generators made of the seed and the position.
+    """
+    version, internal, gauss = random.getstate()
+    states: dict[str, Any] = {"python": [version, list(internal), gauss], "torch": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        states["cuda"] = torch.cuda.get_rng_state_all()
+    return states
+
+
+def set_random_states(states: dict[str, Any]) -> None:
+    """Counterpart of `random_states`; a checkpoint of another machine may have other GPUs, whose states are left."""
+    version, internal, gauss = states["python"]
+    random.setstate((version, tuple(internal), gauss))
+    torch.set_rng_state(states["torch"].cpu())
+    if len(states.get("cuda", ())) == torch.cuda.device_count() > 0:
+        torch.cuda.set_rng_state_all([state.cpu() for state in states["cuda"]])
+
+
+def peak_memory_mib(device: torch.device) -> float:
+    """Peak memory so far in MiB: of the GPU's allocator, else the resident memory of the process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    try:
+        import resource  # not on Windows
+    except ImportError:
+        import psutil
+
+        return psutil.Process().memory_info().peak_wset / 2**20
+    import sys
+
+    unit = 2**20 if sys.platform == "darwin" else 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit

@@ -1,0 +1,81 @@
+"""Optimisers with learning rates a role, and schedules as pure functions of the step."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from torch import nn
+from torch.optim import SGD, Adam, AdamW, Optimizer
+
+from semiseg.engine.settings import OptimConfig, TrainerConfig
+
+Roles = dict[str, list[nn.Parameter]]
+
+
+def parameter_groups(roles: Roles, config: OptimConfig) -> list[dict]:
+    """Optimiser groups of the trainable parameters: encoder, head, and head biases without weight decay.
+
+    Each group keeps its rate at factor 1 as `base_lr`, which the schedule scales.
+    """
+    multipliers = {
+        "encoder": config.encoder_lr_mult,
+        "head": config.head_lr_mult,
+        "head_bias": config.head_bias_lr_mult,
+    }
+    groups = []
+    for role, parameters in roles.items():
+        if parameters:
+            base_lr = config.lr * multipliers[role]
+            decay = 0.0 if role == "head_bias" else config.weight_decay
+            groups.append({"params": parameters, "lr": base_lr, "base_lr": base_lr, "weight_decay": decay})
+    return groups
+
+
+def build_optimizer(roles: Roles, config: OptimConfig) -> Optimizer:
+    """The optimiser named by `config.optimizer` over the parameters of every role."""
+    groups = parameter_groups(roles, config)
+    if config.optimizer == "sgd":
+        return SGD(groups, lr=config.lr, momentum=config.momentum)
+    betas = (config.betas[0], config.betas[1])
+    if config.optimizer == "adam":
+        return Adam(groups, lr=config.lr, betas=betas)
+    return AdamW(groups, lr=config.lr, betas=betas)
+
+
+def lr_factor(config: OptimConfig, step: int, total_steps: int) -> float:
+    """Factor on the learning rates for the step with number `step` (the first is 0).
+
+    Linear warm-up from 1/warmup_steps to 1; then polynomial `(1 - t)^power` (DeepLab), cosine `(1 + cos(pi t)) / 2`
+    or constant, with t the share of the steps after the warm-up that is done.
+    """
+    if step < config.warmup_steps:
+        return (step + 1) / config.warmup_steps
+    done = (step - config.warmup_steps) / max(1, total_steps - config.warmup_steps)
+    done = min(max(done, 0.0), 1.0)
+    if config.schedule == "polynomial":
+        return (1.0 - done) ** config.power
+    if config.schedule == "cosine":
+        return 0.5 * (1.0 + math.cos(math.pi * done))
+    return 1.0
+
+
+def set_lr(optimizer: Optimizer, config: OptimConfig, step: int, total_steps: int) -> None:
+    """Write the learning rates of this step into the optimiser's groups."""
+    factor = lr_factor(config, step, total_steps)
+    for group in optimizer.param_groups:
+        group["lr"] = group["base_lr"] * factor
+
+
+def load_optimizer(optimizer: Optimizer, state: dict[str, Any]) -> None:
+    """Momentum and moments from a checkpoint; rates and decay stay as configured now, so that they may change on resume."""
+    configured = [{k: v for k, v in group.items() if k != "params"} for group in optimizer.param_groups]
+    optimizer.load_state_dict(state)
+    for group, values in zip(optimizer.param_groups, configured, strict=True):
+        group.update(values)
+
+
+def total_steps(trainer: TrainerConfig, steps_per_epoch: int) -> int:
+    """Length of the run: `max_steps` or `max_epochs`, whichever comes first."""
+    by_epochs = None if trainer.max_epochs is None else trainer.max_epochs * steps_per_epoch
+    return min(n for n in (trainer.max_steps, by_epochs) if n is not None)

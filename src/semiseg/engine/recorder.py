@@ -1,0 +1,164 @@
+"""Where a run's numbers go: `metrics.jsonl` first, then the tracker, the console and the summary."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from semiseg.console import Console
+from semiseg.engine.device import peak_memory_mib
+from semiseg.engine.evaluator import Evaluation
+from semiseg.engine.metrics import metric_values
+from semiseg.pseudo_label.audit import audit_metrics
+from semiseg.tracking.base import Tracker
+from semiseg.tracking.local import MetricsFile
+
+FIELDS = {  # the guides' names of what the progress line shows
+    "loss/ce": "CE",
+    "loss/dice": "Dice",
+    "loss/focal": "Focal",
+    "loss/fm": "FM",
+    "loss/st": "ST",
+    "loss/discriminator": "D",
+}
+
+
+@dataclass
+class Progress:
+    """What the summary is made of, and what a resumed run continues."""
+
+    seconds: float = 0.0  # in training steps, evaluations and saving left out
+    timed_steps: int = 0
+    skipped: int = 0
+    st_sums: dict[str, float] = field(default_factory=dict)  # self-training figures since the last evaluation
+    st_times: int = 0
+    st: dict[str, float] = field(default_factory=dict)  # their means over the last evaluation interval that had any
+    best: dict[str, Any] = field(default_factory=dict)
+    final: dict[str, Any] = field(default_factory=dict)
+    run_id: str | None = None  # of the tracker
+
+
+class Recorder:
+    """Turns what the engine hands over into metrics, lines, panels and the summary."""
+
+    def __init__(
+        self,
+        folder: Path,
+        tracker: Tracker,
+        console: Console,
+        class_names: tuple[str, ...],
+        images_per_step: int,
+        device: torch.device,
+    ) -> None:
+        self.folder, self.tracker, self.console = folder, tracker, console
+        self.class_names, self.images_per_step, self.device = class_names, images_per_step, device
+        self.metrics = MetricsFile(folder / "metrics.jsonl", console.warning)
+        self.progress = Progress()
+        self.mark = (0, 0.0)  # step and clock at the last log
+
+    def start(self, step: int, total_steps: int) -> None:
+        """Before the first step; metrics of steps after it, from a run that was cut off, are dropped."""
+        self.metrics.truncate_after(step)
+        self.console.start(total_steps, step, "Training")
+        self.mark = (step, time.perf_counter())
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """The time inside does not count as training."""
+        begin = time.perf_counter()
+        yield
+        step, clock = self.mark
+        self.mark = (step, clock + time.perf_counter() - begin)
+
+    def log(self, step: int, averages: dict[str, float], counts: dict[str, Tensor], skipped: int) -> None:
+        """Averages and counts since the last log step."""
+        before, clock = self.mark
+        self.mark = (step, time.perf_counter())
+        seconds, steps = self.mark[1] - clock, step - before
+        self.progress.seconds += seconds
+        self.progress.timed_steps += steps
+        self.progress.skipped = skipped
+        rate = self.images_per_step * steps / max(seconds, 1e-9)
+        st = audit_metrics(counts, self.class_names) if counts else {}
+        self._keep_st(st)
+        speed = {"images_per_s": rate, "peak_memory_mib": peak_memory_mib(self.device)}
+        self._write(step, averages | st | speed | ({"data/skipped": float(skipped)} if skipped else {}))
+        self.console.step(step, self._fields(averages, st), rate)
+
+    def _keep_st(self, st: dict[str, float]) -> None:
+        for name, value in st.items():
+            self.progress.st_sums[name] = self.progress.st_sums.get(name, 0.0) + value
+        self.progress.st_times += bool(st)
+
+    def _fields(self, averages: dict[str, float], st: dict[str, float]) -> dict[str, str]:
+        shown = {label: f"{averages[name]:.3f}" for name, label in FIELDS.items() if name in averages}
+        if "st/images" in st and "loss/discriminator" in averages:
+            shown["ST_cnt"] = f"{st['st/images']:.1f}"
+        elif "st/pixels" in st:
+            shown["ST_px"] = f"{st['st/pixels']:.0f}"
+        return shown
+
+    def evaluation(self, step: int, result: Evaluation, previous: float, is_best: bool, best_path: Path) -> None:
+        """Metrics of both sides, the panel, and the per-image matrices of the best so far."""
+        names, progress = self.class_names, self.progress
+        values = metric_values(result.val, names, "val") | metric_values(result.train, names, "train")
+        self._write(step, values | {"gap": result.gap, "best/val_miou": max(previous, result.val.miou)})
+        self.flush()
+        if progress.st_times:
+            progress.st = {name: total / progress.st_times for name, total in progress.st_sums.items()}
+            progress.st_sums, progress.st_times = {}, 0
+        class_iou = {n: float(v) for n, v in zip(names, result.val.iou, strict=True) if not np.isnan(v)}
+        row = {"val_miou": result.val.miou, "train_miou": result.train.miou, "gap": result.gap, "class_iou": class_iou}
+        row |= {"step": step, "val_miou_all": result.val.miou_all, "st": dict(progress.st)}
+        row["absent"] = [names[c] for c in result.val.absent]
+        progress.final = row
+        if is_best:
+            progress.best = row
+            np.savez_compressed(self.folder / "confusion_best.npz", val=result.val_matrices)
+        saved = [str(best_path)] if is_best else []
+        before = previous if np.isfinite(previous) else None
+        self.console.evaluation(step, result.train.miou, result.val.miou, result.gap, before, is_best, class_iou, saved)
+
+    def _write(self, step: int, values: dict[str, float]) -> None:
+        self.metrics.log(values, step)
+        self.tracker.log_metrics(values, step)
+
+    def flush(self) -> None:
+        """Send the tracker what it holds back; the metrics file holds every line already."""
+        self.tracker.flush()
+
+    def figures(self) -> dict[str, Any]:
+        """The summary's numbers, under the names scripts rely on."""
+        progress = self.progress
+        best, final = progress.best, progress.final
+        return {
+            "best_val_miou": best.get("val_miou"),
+            "best_val_miou_all": best.get("val_miou_all"),
+            "best_step": best.get("step"),
+            "final_val_miou": final.get("val_miou"),
+            "train_miou": best.get("train_miou"),
+            "class_iou": best.get("class_iou", {}),
+            "absent_classes": best.get("absent", []),
+            "gap": best.get("gap"),
+            **{f"st_{key}": progress.st.get(f"st/{key}") for key in ("pixels", "images", "coverage", "precision")},
+            "seconds_per_step": progress.seconds / max(1, progress.timed_steps),
+            "train_seconds": progress.seconds,
+            "peak_memory_mib": peak_memory_mib(self.device),
+            "skipped_files": progress.skipped,
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps."""
+        return dict(vars(self.progress))
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Counterpart of `state_dict`."""
+        self.progress = Progress(**state)

@@ -1,0 +1,46 @@
+"""What every segmentation network of the suite offers to methods and engine."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from semiseg.errors import ConfigError
+from semiseg.models.weights import WeightsReport, load_encoder_weights
+
+
+class SegmentationModel(nn.Module):
+    """An encoder and a head: image [B, 3, H, W] -> logits at the image's own size, for any H and W from about 33.
+
+    Subclasses add what follows the encoder and implement `forward`: [B, C, H, W], or [K, B, C, H, W] with K heads.
+
+    Raises:
+        ConfigError: fewer than two classes.
+        CheckpointError: the encoder's weights cannot be had.
+    """
+
+    def __init__(self, num_classes: int, encoder: nn.Module, encoder_name: str, encoder_weights: str | None) -> None:
+        super().__init__()
+        if num_classes < 2:
+            raise ConfigError(f"a segmentation network needs at least 2 classes, got num_classes={num_classes}")
+        self.num_classes = num_classes
+        self.encoder = encoder
+        self.weights_report: WeightsReport | None = load_encoder_weights(encoder, encoder_name, encoder_weights)
+
+    def parameter_roles(self) -> dict[str, list[nn.Parameter]]:
+        """Every trainable parameter once, under "encoder", "head" or "head_bias", for the optimiser's groups.
+
+        "head" is all that is not the encoder. "head_bias" is empty save where a recipe gives the head's biases a
+        learning rate of their own.
+        """
+        encoder = [p for p in self.encoder.parameters() if p.requires_grad]
+        known = set(map(id, encoder))
+        head = [p for p in self.parameters() if p.requires_grad and id(p) not in known]
+        return {"encoder": encoder, "head": head, "head_bias": []}
+
+    def _require_batch_statistics(self, image: Tensor) -> None:
+        """Refuse what BatchNorm after global pooling cannot normalise: one value a channel in training."""
+        if self.training and image.shape[0] == 1:
+            raise ConfigError(
+                f"{type(self).__name__} cannot train on a batch of 1 image: after its global pooling BatchNorm would "
+                "see one value a channel; set trainer.batch_size and trainer.unlabeled_batch_size to 2 or more"
+            )

@@ -1,0 +1,108 @@
+"""The files of a run folder: metrics.jsonl, summary.json. They are the record that every tracker only mirrors."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+
+logger = logging.getLogger(__name__)
+
+
+class MetricsFile:
+    """metrics.jsonl: one JSON object a line, {"step", "time", name: value, ...}, in the order of the steps.
+
+    Every line is written out at once: it costs microseconds a `log_every` steps, and a killed process loses none.
+    """
+
+    def __init__(self, path: Path, warn: Callable[[str], None] = logger.warning) -> None:
+        self.path = Path(path)
+        self._warn = warn
+        self._failed = False
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+
+    def log(self, metrics: Mapping[str, float], step: int) -> None:
+        """Append one line. A full disk is warned of once and does not stop the training."""
+        record = {"step": step, "time": round(time.time(), 3), **metrics}
+        try:
+            append_text(self.path, json.dumps(json_ready(record), allow_nan=False) + "\n")
+        except OSError as error:
+            if not self._failed:
+                self._warn(
+                    f"{self.path} cannot be written ({error}); the training goes on without it: free some space."
+                )
+            self._failed = True
+
+    def read(self) -> list[dict[str, float]]:
+        """All records, oldest first."""
+        return read_metrics(self.path)
+
+    def truncate_after(self, step: int) -> None:
+        """Drop the lines of later steps and a cut last line: a resumed run logs those steps again."""
+        if self.path.is_file():
+            lines = [json.dumps(json_ready(r)) + "\n" for r in self.read() if r["step"] <= step]
+            write_text(self.path, "".join(lines))
+
+
+def read_metrics(path: Path) -> list[dict[str, float]]:
+    """Records of a metrics.jsonl; a missing file has none. A line cut by a kill or a full disk is passed over.
+
+    A value that was not finite is stored as null and read as NaN.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return []
+    records = (_parse(line) for line in text.split("\n"))
+    return [r for r in records if r is not None]
+
+
+def _parse(line: str) -> dict[str, float] | None:
+    try:
+        record = json.loads(line)
+    except json.JSONDecodeError:
+        return None
+    if not isinstance(record, dict) or not isinstance(record.get("step"), int):
+        return None
+    return {name: math.nan if value is None else value for name, value in record.items()}
+
+
+def json_ready(value: object) -> object:
+    """`value` with NumPy numbers, paths and tuples as plain JSON types; NaN and infinities become null."""
+    if isinstance(value, Mapping):
+        return {str(k): json_ready(v) for k, v in value.items()}
+    if isinstance(value, np.ndarray | np.generic):
+        return json_ready(value.tolist())
+    if isinstance(value, list | tuple | set):
+        return [json_ready(v) for v in value]
+    if isinstance(value, Path):
+        return value.as_posix()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def write_json(path: Path, data: Mapping[str, object]) -> None:
+    """Write a JSON file whole or not at all. NaN and infinities become null, paths become text."""
+    write_text(path, json.dumps(json_ready(data), indent=2, allow_nan=False, ensure_ascii=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace a UTF-8 file in one step: whoever reads it sees the old text or the new, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    # A file name that is no valid Unicode must not lose the summary of a run: JSON reads "\\udcff" back.
+    part.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")
+    part.replace(path)
+
+
+def append_text(path: Path, text: str) -> None:
+    """Append to a UTF-8 file. It is opened each time (50 microseconds): no handle outlives a failure or a rename."""
+    with path.open("a", encoding="utf-8", newline="\n", errors="replace") as file:
+        file.write(text)

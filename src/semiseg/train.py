@@ -1,0 +1,230 @@
+"""The verb `train`: one run from its config to its summary."""
+
+from __future__ import annotations
+
+import platform
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from semiseg import __version__, builder
+from semiseg.config import build, check_missing, plain, settings
+from semiseg.console import Console, make_console
+from semiseg.engine import checkpoint as files
+from semiseg.engine.checkpoint import CheckpointFolder
+from semiseg.engine.device import seed_everything
+from semiseg.engine.engine import Engine
+from semiseg.engine.evaluator import Evaluator
+from semiseg.engine.optim import total_steps
+from semiseg.engine.recorder import Recorder
+from semiseg.engine.settings import OptimConfig, TrainerConfig
+from semiseg.methods import SemiSupervised
+from semiseg.models.weights import load_weights
+from semiseg.run_folder import RunFolder, command_line, git_commit
+from semiseg.samples import draw_samples
+from semiseg.tracking.base import Tracker
+from semiseg.tracking.local import write_json
+
+STATUS = {"finished": "FINISHED", "stopped early": "FINISHED", "interrupted": "KILLED", "failed": "FAILED"}
+
+
+def main(config: DictConfig) -> float:
+    """Train what the config describes; the best validation mIoU, for sweepers.
+
+    Raises a SemisegError for every mistake a user can make, before anything is overwritten.
+    """
+    check_missing(config)
+    hydra = HydraConfig.get()
+    folder = RunFolder(Path(hydra.runtime.output_dir))
+    folder.open(config.resume)
+    folder.write_config(config, list(hydra.overrides.task))
+    console = make_console(log_file=folder.path / "log.txt")
+    try:
+        run = Run(config, folder, console, dict(hydra.runtime.choices))
+        return run.execute()
+    finally:
+        console.close()
+
+
+class Run:
+    """The objects of one training and the order in which they work."""
+
+    def __init__(self, config: DictConfig, folder: RunFolder, console: Console, choices: dict[str, Any]) -> None:
+        self.config, self.folder, self.console, self.choices = config, folder, console, choices
+        self.trainer = settings(TrainerConfig, config.trainer, "trainer")
+        self.optim = settings(OptimConfig, config.optim, "optim")
+        self.hardware = builder.Hardware.of(self.trainer)
+        self.tracker: Tracker = build(config.tracking, "tracking")
+        self.aug = build(config.aug, "aug")
+        seed_everything(config.seed, self.trainer.deterministic)
+        self.bundle = builder.build_bundle(config)
+        console.pools(self.bundle.pools.describe())
+        batch = self.trainer.batch_size * self.trainer.accumulate
+        self.steps_per_epoch = max(1, len(self.bundle.pools.train) // batch)
+        self.total_steps = total_steps(self.trainer, self.steps_per_epoch)
+        self.method = self._method()
+        self.recorder = self._recorder()
+        self.engine = self._engine()
+
+    def _method(self) -> SemiSupervised:
+        method = builder.build_method(self.config, self.bundle, self.optim, self.total_steps)
+        if method.student.weights_report is not None:
+            self.console.message(f"Encoder weights: {method.student.weights_report}")
+        layout = torch.channels_last if self.trainer.channels_last else torch.contiguous_format
+        return method.to(self.hardware.device, memory_format=layout)
+
+    def _recorder(self) -> Recorder:
+        trainer = self.trainer
+        images = trainer.batch_size + trainer.unlabeled_batch_size * self.method.labeler.needs_unlabeled
+        names = self.bundle.classes.names
+        return Recorder(
+            self.folder.path, self.tracker, self.console, names, images * trainer.accumulate, self.hardware.device
+        )
+
+    def _engine(self) -> Engine:
+        method, hardware = self.method, self.hardware
+        networks = {"": method.student, "_D": method.discriminator, "_ema": method.ema and method.ema.network}
+        optimizers, optim = builder.build_optimizers(method, self.optim)
+        return Engine(
+            method=method,
+            optimizers=optimizers,
+            optim=optim,
+            trainer=self.trainer,
+            device=hardware.device,
+            dtype=hardware.dtype,
+            steps_per_epoch=self.steps_per_epoch,
+            open_stream=lambda start: builder.build_stream(
+                self.bundle, self.aug, self.trainer, method.labeler, hardware, self.config.seed, start
+            ),
+            evaluate=Evaluator(self.bundle, self.trainer, hardware.device, hardware.dtype),
+            checkpoints=CheckpointFolder(self.folder.checkpoints, {k: n for k, n in networks.items() if n is not None}),
+            recorder=self.recorder,
+            config=plain(self.config),
+        )
+
+    def execute(self) -> float:
+        """Train, and leave a summary whichever way it ends."""
+        self._restore()
+        self._start_tracking()
+        status = "failed"
+        try:
+            status = self.engine.fit()
+        except KeyboardInterrupt:
+            status = "interrupted"
+            raise
+        finally:
+            self._conclude(status)
+        self._report()
+        return self.engine.best_miou
+
+    def _restore(self) -> None:
+        path = self.engine.checkpoints.latest if self.config.resume else self.config.restore_from
+        if path is None:
+            return
+        path = Path(path).expanduser()
+        state = files.load(path)
+        if files.is_full_checkpoint(state):
+            self.engine.load_state_dict(state, path)
+            self.console.message(
+                f"Continuing from {path}: {self.engine.step} of {self.engine.total_steps} iterations done"
+            )
+            return
+        report = load_weights(self.method.student, path)
+        if self.method.ema is not None:
+            self.method.ema.network.load_state_dict(self.method.student.state_dict())
+        self.console.message(
+            f"{path} holds weights only ({report}): training starts at iteration 0 with a fresh optimiser."
+        )
+
+    def _start_tracking(self) -> None:
+        tags = {
+            "model": str(self.config.model.name),
+            "seed": str(self.config.seed),
+            "git_commit": git_commit() or "unknown",
+            "data_fingerprint": self.bundle.fingerprint(),
+            "run_folder": str(self.folder.path.resolve()),
+        }
+        run_id = self.recorder.progress.run_id
+        self.tracker.start(
+            run_name(self.config), tags, run_id=run_id, run_dir=self.folder.path, warn=self.console.warning
+        )
+        self.recorder.progress.run_id = self.tracker.run_id
+        self.tracker.log_params(plain(self.config))
+        self.tracker.log_artifact(self.folder.path / ".hydra" / "config.yaml")
+
+    def _conclude(self, status: str) -> None:
+        if STATUS[status] == "FINISHED":
+            builder.best_weights(self.engine.checkpoints.best, self.method.evaluated)
+            picture = draw_samples(self.method.evaluated, self.bundle, self.hardware.device)
+            self.tracker.log_figure(picture, "sample_predictions")
+            self.tracker.log_artifact(self.engine.checkpoints.best, "checkpoints")
+        try:
+            write_json(self.folder.summary, self.summary(status))
+        except OSError as error:  # a full disk must not hide what ended the run
+            self.console.warning(f"{self.folder.summary} could not be written: {error.strerror}")
+        self.tracker.log_artifact(self.folder.summary)
+        self.tracker.finish(STATUS[status])
+
+    def summary(self, status: str) -> dict[str, Any]:
+        """`summary.json`: what was run, on what, and what came out."""
+        config, engine = self.config, self.engine
+        student = self.method.student
+        return {
+            "status": status,
+            "name": self.folder.path.name,
+            "experiment": config.experiment_name,
+            "model": config.model.name,
+            "choices": {k: v for k, v in self.choices.items() if not k.startswith("hydra")},
+            "seed": config.seed,
+            "num_classes": self.bundle.classes.num_classes,
+            "parameters": sum(p.numel() for p in student.parameters()),
+            "steps": engine.step,
+            "total_steps": engine.total_steps,
+            **self.recorder.figures(),
+            "checkpoints": sorted(p.name for p in self.folder.checkpoints.glob("*.pth")),
+            "best_weights": str(engine.checkpoints.best),
+            "mlflow_run_id": self.tracker.run_id,
+            "warnings": self.console.warnings,
+            "data_fingerprint": self.bundle.fingerprint(),
+            "git_commit": git_commit(),
+            "command": command_line(),
+            "versions": {"semiseg": __version__, "torch": torch.__version__, "python": platform.python_version()},
+            "hardware": hardware_name(self.hardware.device),
+        }
+
+    def _report(self) -> None:
+        """The final table and what to type next."""
+        summary = self.summary("finished")
+        rows = {"Best val mIoU": f"{summary['best_val_miou']:.4f} at iteration {summary['best_step']}"}
+        rows["Final val mIoU"] = f"{summary['final_val_miou']:.4f}"
+        rows |= {f"IoU {name}": f"{value:.4f}" for name, value in summary["class_iou"].items()}
+        rows |= {f"IoU {name}": "absent from truth and prediction" for name in summary["absent_classes"]}
+        if summary["st_pixels"] is not None:
+            rows["ST pixels"] = f"{summary['st_pixels']:.0f} a batch ({summary['st_coverage']:.1%} of the unlabelled)"
+        if summary["st_precision"] is not None:
+            rows["ST precision"] = f"{summary['st_precision']:.1%} of the kept pixels are right"
+        rows["Time"] = f"{summary['train_seconds']:.0f} s in steps, {summary['seconds_per_step']:.3f} s a step"
+        rows["Best weights"] = summary["best_weights"]
+        rows["Run folder"] = str(self.folder.path)
+        if self.tracker.location:
+            rows["MLflow store"] = self.tracker.location
+            rows["Look at it"] = self.tracker.ui_command
+        self.console.finish(rows, "python train.py model=v1    then    python compare.py")
+
+
+def run_name(config: DictConfig) -> str:
+    """Name in the tracker: the run's own, or what a sweep changed in this job."""
+    hydra = HydraConfig.get()
+    if hydra.mode is not None and hydra.mode.name == "MULTIRUN":
+        return f"{config.model.name} {hydra.job.override_dirname}"
+    return str(config.name)
+
+
+def hardware_name(device: torch.device) -> str:
+    """The GPU's name, or the processor and its cores."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{device.type} {platform.processor() or platform.machine()}, {torch.get_num_threads()} threads"
