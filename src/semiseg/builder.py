@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from torch.optim import Optimizer
 
 from semiseg.aug import Augment
-from semiseg.config import build, settings
+from semiseg.config import build, resolved, settings
 from semiseg.data.batches import BatchStream
 from semiseg.data.build import DataBundle, build_data
 from semiseg.data.config import DataConfig
@@ -31,15 +31,19 @@ NOT_ARGUMENTS = ("name", "recipe")  # of a model node: what its partners and the
 
 def build_bundle(config: DictConfig) -> DataBundle:
     """The data a config names. Raises ConfigError and DataError."""
-    node = OmegaConf.masked_copy(config.data, [key for key in config.data if key != "layout"])
+    node = {key: value for key, value in resolved(config.data, "data").items() if key != "layout"}
     data = settings(DataConfig, node, "data")
     data.layout = build(config.data.layout, "data")
     return build_data(data)
 
 
-def build_model(config: DictConfig, num_classes: int) -> SegmentationModel:
-    """The network of `config.model`."""
-    node = OmegaConf.masked_copy(config.model, [key for key in config.model if key not in NOT_ARGUMENTS])
+def build_model(config: DictConfig, num_classes: int, restored: bool = False) -> SegmentationModel:
+    """The network of `config.model`; one whose weights are about to be `restored` needs no pretrained encoder first."""
+    node = {key: value for key, value in resolved(config.model, "model").items() if key not in NOT_ARGUMENTS}
+    if restored:
+        if node.get("freeze_bn_affine", False) is None:
+            node["freeze_bn_affine"] = node["encoder_weights"] is not None
+        node["encoder_weights"] = None
     return build(node, "model", num_classes=num_classes)
 
 
@@ -85,7 +89,8 @@ class Hardware:
 
 def build_method(config: DictConfig, bundle: DataBundle, optim: OptimConfig, total_steps: int) -> SemiSupervised:
     """Student, loss, pseudo-labeler and average, on the CPU."""
-    student = build_model(config, bundle.classes.num_classes)
+    restored = config.resume or config.restore_from is not None
+    student = build_model(config, bundle.classes.num_classes, restored)
     loss = build_loss(config.loss, "loss", bundle)
     labeler = build_labeler(config, bundle, total_steps)
     if labeler.needs_teacher and labeler.teacher == "ema" and optim.ema_decay is None:

@@ -8,15 +8,16 @@ import sys
 import uuid
 from collections.abc import Callable
 from datetime import datetime
+from typing import Any
 
 import hydra
 from hydra.errors import HydraException
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from semiseg.config import conf_dir
 from semiseg.errors import SemisegError
-from semiseg.overrides import explain
+from semiseg.overrides import explain, with_stored
 
 VERBS = {
     "train": ("semiseg.train", "train one system, or several with -m"),
@@ -53,9 +54,19 @@ def run_verb(verb: str, overrides: list[str]) -> int:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises instead of printing its own traceback and exiting
     OmegaConf.register_new_resolver("run_name", run_name, use_cache=True, replace=True)
     function: Callable = importlib.import_module(VERBS[verb][0]).main
-    sys.argv = [f"semiseg {verb}", *overrides]
+    failures: list[str] = []
+
+    def job(config: DictConfig) -> Any:
+        """One job of the verb. Hydra would print a line of its own about what it raises, so it raises nothing expected."""
+        try:
+            return function(config)
+        except SemisegError as error:
+            failures.append(str(error))
+            return complain(str(error))
+
     try:
-        hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=verb)(function)()
+        sys.argv = [f"semiseg {verb}", *with_stored(overrides)]
+        hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=verb)(job)()
     except SemisegError as error:
         return complain(str(error))
     except (HydraException, OmegaConfBaseException) as error:
@@ -66,7 +77,7 @@ def run_verb(verb: str, overrides: list[str]) -> int:
         return complain(f"{error.filename}: {error.strerror}. Give a folder that can be written with output=PATH.")
     except KeyboardInterrupt:
         return 130
-    return 0
+    return 1 if failures else 0
 
 
 def complain(text: str) -> int:

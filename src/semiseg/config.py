@@ -1,4 +1,4 @@
-"""From the composed Hydra config to checked settings: unknown keys and wrong values stop here, before any data is read."""
+"""From the composed Hydra config to checked settings: wrong keys and values stop here, before any data is read."""
 
 from __future__ import annotations
 
@@ -32,20 +32,30 @@ def near(name: str, valid: Iterable[str]) -> str:
     return f"{hint}Valid: {', '.join(names)}."
 
 
+def resolved(node: Any, where: str) -> dict[str, Any]:
+    """A config node as plain values. Raises ConfigError for an interpolation that leads nowhere."""
+    try:
+        return OmegaConf.to_container(node, resolve=True)  # type: ignore[return-value]
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"{where}: {str(error).splitlines()[0]}") from error
+
+
 def settings(cls: type[T], node: Any, where: str) -> T:
     """A dataclass of closed settings from its config node.
 
     Raises ConfigError for a key the dataclass does not have, a value of the wrong type, or whatever its
     `__post_init__` refuses.
     """
+    values = resolved(node, where) if OmegaConf.is_config(node) else node
     known = {f.name for f in fields(cls)}  # type: ignore[arg-type]
-    for key in node:
+    for key in values:
         if key not in known:
             raise ConfigError(f"{where}.{key} is no setting. {near(str(key), known)}")
     try:
-        return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(cls), node))  # type: ignore[return-value]
+        return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(cls), values))  # type: ignore[return-value]
     except OmegaConfBaseException as error:
-        raise ConfigError(f"{where}.{error.key or ''}: {error.msg or error}") from error
+        key = error.full_key or error.key or ""
+        raise ConfigError(f"{where}.{key.removeprefix(f'{where}.')}: {str(error).splitlines()[0]}") from error
 
 
 def check_missing(config: DictConfig) -> None:
@@ -66,7 +76,7 @@ def build(node: Any, where: str, **extra: Any) -> Any:
         cause = error.__cause__
         if isinstance(cause, SemisegError):
             raise cause from None
-        if isinstance(cause, TypeError | ValueError | OmegaConfBaseException) or cause is None:
+        if isinstance(cause, TypeError | ValueError | ImportError | OmegaConfBaseException) or cause is None:
             detail = str(cause or error).splitlines()[0]
             raise ConfigError(f"{where}: {detail}. See conf/{where}/ for the settings it takes.") from error
         raise cause from None

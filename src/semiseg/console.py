@@ -215,10 +215,14 @@ class Pace:
         self._done = done
         self._begin = time.monotonic()
 
+    def elapsed(self) -> float:
+        """Seconds since the loop began."""
+        return time.monotonic() - self._begin
+
     def left(self, step: int) -> str:
         """Time left after `step` finished steps, as h:mm:ss."""
         steps = step - self._done
-        return clock((time.monotonic() - self._begin) / steps * (self.total - step)) if steps > 0 else "?"
+        return clock(self.elapsed() / steps * (self.total - step)) if steps > 0 else "?"
 
 
 def clock(seconds: float) -> str:

@@ -54,7 +54,7 @@ class PseudoLabel:
 
 @dataclass
 class StepOutput:
-    """Losses keyed by the optimiser that takes them; `logs` are averaged and `counts` added up until they are logged."""
+    """Losses keyed by the optimiser that takes them; until logged, `logs` are averaged and `counts` added up."""
 
     losses: dict[str, Tensor]
     logs: dict[str, Tensor]

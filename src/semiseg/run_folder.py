@@ -29,7 +29,8 @@ class RunFolder:
             )
         if not resume and (latest.exists() or self.summary.exists()):
             raise ConfigError(
-                f"{self.path} holds a run already. Continue it with resume=true name={self.path.name}, or give another name=."
+                f"{self.path} holds a run already. Continue it with resume=true name={self.path.name}, "
+                "or give another name=."
             )
         try:
             self.checkpoints.mkdir(parents=True, exist_ok=True)

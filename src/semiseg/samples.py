@@ -31,7 +31,7 @@ def draw_samples(network: nn.Module, bundle: DataBundle, device: torch.device, c
     training = network.training
     network.eval()
     rows = []
-    for image, mask in eval_loader(bundle, chosen, batch_size=1):
+    for image, mask, *_ in eval_loader(bundle, chosen, batch_size=1):
         logits = network(normalize(image.to(device)))
         prediction = argmax_channel(mean_probability(logits))[0].cpu().numpy().astype(np.uint8)
         picture, truth = image[0].permute(1, 2, 0).numpy(), mask[0].numpy().astype(np.uint8)

@@ -33,11 +33,11 @@ def test_the_same_generator_gives_the_same_sample(patch):
 
 def test_inputs_are_left_alone_and_global_randomness_unused(patch):
     image, mask = patch
-    before = image.copy(), mask.copy(), np.random.get_state()[1].copy()  # noqa: NPY002
+    before = image.copy(), mask.copy(), np.random.get_state()[1].copy()
     RandomCrop(flip=True, rotate=True, scale_range=(0.5, 2.0), color=0.5)(image, mask, np.random.default_rng(0), 32)
     np.testing.assert_array_equal(image, before[0])
     np.testing.assert_array_equal(mask, before[1])
-    np.testing.assert_array_equal(np.random.get_state()[1], before[2])  # noqa: NPY002
+    np.testing.assert_array_equal(np.random.get_state()[1], before[2])
 
 
 @pytest.mark.parametrize("augment", [RandomCrop(), RandomCrop(scale_range=(0.5, 2.0)), MultiScaleCrop()])

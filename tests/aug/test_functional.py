@@ -48,7 +48,7 @@ def test_windows_reach_every_corner_and_stay_aligned():
         out_image, out_mask = F.random_window(image, mask, 8, rng)
         assert out_mask.shape == (8, 8)
         np.testing.assert_array_equal(out_image[..., 0], out_mask)
-        rows, columns = np.where((mask == out_mask[0, 0]))
+        rows, columns = np.where(mask == out_mask[0, 0])
         seen.update(
             (r, c) for r, c in zip(rows, columns, strict=True) if np.array_equal(mask[r : r + 8, c : c + 8], out_mask)
         )

@@ -10,7 +10,10 @@ import torch
 from semiseg.aug import MultiScaleCrop, RandomCrop
 from semiseg.contracts import Batch
 from semiseg.data.batches import BatchStream, denormalize, normalize, to_batch, to_device
+from semiseg.data.build import build_data
+from semiseg.data.config import DataConfig
 from semiseg.data.dataset import Sample
+from semiseg.data.layouts.salak import SalakLayout
 
 CPU = torch.device("cpu")
 
@@ -145,10 +148,6 @@ def test_skipped_patches_are_counted_and_named(make_bundle, caplog):
 
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_real_patches_come_out_as_pictures_again(dubai, tmp_path, num_workers):
-    from semiseg.data.build import build_data
-    from semiseg.data.config import DataConfig
-    from semiseg.data.layouts.salak import SalakLayout
-
     config = DataConfig(
         root=str(dubai),
         layout=SalakLayout(),

@@ -64,8 +64,7 @@ def test_a_workers_error_arrives_as_it_was_raised(bundle, num_workers):
     with pytest.raises(DataError) as caught:
         batches(bundle, 2, num_workers=num_workers)
     assert str(path) in str(caught.value)
-    assert "Traceback" not in str(caught.value)
-    assert "worker" not in str(caught.value)
+    assert "\n" not in str(caught.value), "one message, not the traceback of a worker"
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,8 @@ def test_total_is_the_weighted_sum_of_the_parts(heads, target):
     total, parts = SegmentationLoss(**ALL)(heads[0], target)
     assert list(parts) == ["ce", "dice", "focal"]
     assert total.shape == () and not any(part.requires_grad for part in parts.values())
-    assert total.item() == pytest.approx(0.4 * parts["ce"] + 0.4 * parts["dice"] + 0.2 * parts["focal"], rel=1e-6)
+    expected = 0.4 * parts["ce"] + 0.4 * parts["dice"] + 0.2 * parts["focal"]
+    assert total.item() == pytest.approx(expected.item(), rel=1e-6)
     assert parts["ce"].item() == pytest.approx(F.cross_entropy(heads[0], target, ignore_index=255).item(), rel=1e-6)
 
 

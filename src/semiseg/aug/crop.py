@@ -46,12 +46,18 @@ class RandomCrop(Augment):
     ) -> tuple[np.ndarray, np.ndarray]:
         """One sample; `DataError` where the crop is larger than the patch and `pad` is off."""
         self._check_size(image, crop_size)
-        scale = 1.0 if self.scale_range is None else rng.uniform(*self.scale_range)
-        image, mask = F.scaled_crop(image, mask, crop_size, scale, rng)
-        image, mask = F.random_orientation(
+        image, mask = F.scaled_crop(image, mask, crop_size, self._draw_scale(rng), rng)
+        if self.color > 0:
+            image = F.jitter_color(image, self.color, rng)
+        return F.random_orientation(
             image, mask, rng, flip=self.flip, vertical_flip=self.vertical_flip, rotate=self.rotate
         )
-        return (F.jitter_color(image, self.color, rng) if self.color > 0 else image), mask
+
+    def _draw_scale(self, rng: np.random.Generator) -> float:
+        if self.scale_range is None:
+            return 1.0
+        least, greatest = self.scale_range
+        return rng.uniform(least, greatest)
 
     def _check_size(self, image: np.ndarray, crop_size: int) -> None:
         height, width = image.shape[:2]

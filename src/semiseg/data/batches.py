@@ -102,7 +102,7 @@ class BatchStream:
         needs_unlabeled: bool = False,
         needs_real: bool = False,
         audit: bool = True,
-        start: Mapping[str, int] | None = None,
+        start: Mapping[Pool, int] | None = None,
     ) -> None:
         self.bundle, self.aug = bundle, aug
         self.crop_size, self.seed, self.device, self.channels_last = crop_size, seed, device, channels_last
@@ -136,7 +136,7 @@ class BatchStream:
         )
 
     @property
-    def position(self) -> dict[str, int]:
+    def position(self) -> dict[Pool, int]:
         """Samples taken of each pool since the run began; `start` of the stream that resumes it."""
         return dict(self._taken)
 

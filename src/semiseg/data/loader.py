@@ -95,10 +95,10 @@ def init_worker(worker_id: int) -> None:
 def _check_pool(pool: Pool, size: int, batch_size: int) -> None:
     if size >= batch_size:
         return
-    kind, setting = ("unlabelled", "unlabeled_batch_size") if pool == "unlabeled" else ("labelled", "batch_size")
-    if size == 0:
+    if pool == "unlabeled" and size == 0:
         raise DataError(
-            f"there are no {kind} patches, a batch wants {batch_size}: give patches without masks, name fewer sources "
-            "in data.labeled_list, or use pseudo_label=none"
+            "there are no unlabelled patches: add images without masks, name fewer sources in data.labeled_list, or "
+            "train on the labels alone with pseudo_label=none"
         )
+    kind, setting = ("unlabelled", "unlabeled_batch_size") if pool == "unlabeled" else ("labelled", "batch_size")
     raise DataError(f"{size} {kind} patches do not fill a batch of {batch_size}: use trainer.{setting}={size} or less")

@@ -91,7 +91,9 @@ class Engine:
             self.method.ema.update(self.method.student)
 
     def _backward(self, batch: Batch) -> set[str]:
-        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
+        # Without the cache: casts made in the teacher's no_grad pass would be reused by the student and cut its gradient
+        # (torch before 2.11).
+        with torch.autocast(self.device.type, self.dtype, self.dtype != torch.float32, cache_enabled=False):
             output = self.method(batch, self.step)
         for loss in output.losses.values():
             self.scaler.scale(loss / self.trainer.accumulate).backward()

@@ -58,7 +58,7 @@ class Evaluator:
     @torch.inference_mode()
     def _matrices(self, network: nn.Module, loader: DataLoader) -> np.ndarray:
         matrices = []
-        for image, mask in loader:
+        for image, mask, *_ in loader:
             image = normalize(image.to(self.device, non_blocking=True))
             with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
                 logits = network(image)

@@ -68,7 +68,7 @@ def set_lr(optimizer: Optimizer, config: OptimConfig, step: int, total_steps: in
 
 
 def load_optimizer(optimizer: Optimizer, state: dict[str, Any]) -> None:
-    """Momentum and moments from a checkpoint; rates and decay stay as configured now, so that they may change on resume."""
+    """Momentum and moments from a checkpoint; rates and decay stay as configured now: they may change on resume."""
     configured = [{k: v for k, v in group.items() if k != "params"} for group in optimizer.param_groups]
     optimizer.load_state_dict(state)
     for group, values in zip(optimizer.param_groups, configured, strict=True):

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from semiseg.contracts import Batch, StepOutput
-from semiseg.methods.ema import Ema
 from semiseg.losses import SegmentationLoss
+from semiseg.methods.ema import Ema
 from semiseg.pseudo_label import PseudoLabeler, audit
 
 
@@ -68,7 +68,7 @@ class SemiSupervised(nn.Module):
             st_loss, _ = (self.labeler.st_loss or self.loss)(student_logits, pseudo.masked_target())
             output.losses["student"] = output.losses["student"] + self.labeler.weight_at(step) * st_loss
             output.logs["loss/st"] = st_loss.detach()
-            output.counts.update(audit.audit(pseudo, batch.hidden_mask, self.num_classes))
+            output.counts.update(audit(pseudo, batch.hidden_mask, self.num_classes))
 
     @torch.no_grad()
     def _teacher_logits(self, images: Tensor) -> Tensor:

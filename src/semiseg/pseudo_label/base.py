@@ -19,6 +19,7 @@ class PseudoLabeler(nn.Module, ABC):
     supervised one. Steps are counted from 0.
     """
 
+    needs_unlabeled = True  # unlabelled batches wanted at all
     needs_teacher = False  # teacher logits wanted: eval mode, without gradient
     needs_real = False  # a second labelled batch wanted
     teacher = "student"  # whose logits, where they are wanted: student or ema

@@ -110,7 +110,8 @@ class DiscriminatorGate(PseudoLabeler):
         """Score in (0, 1) of each image, without gradient: [U, C + 3, h, w] -> [U] float32."""
         was_training = self.discriminator.training
         self.discriminator.train(was_training and self.gate_dropout)
-        # Frozen, not no_grad: under autocast a no_grad pass can leave cached weights without a gradient behind.
+        # Frozen, not no_grad: under autocast, older PyTorch re-uses the casts of a no_grad pass in later passes, whose
+        # gradients then never reach the weights (pytorch/pytorch#112583).
         with adversarial.frozen(self.discriminator):
             score, _ = self.discriminator(fake)
         self.discriminator.train(was_training)

@@ -15,6 +15,8 @@ class NoPseudoLabels(PseudoLabeler):
     It takes the two settings that every pseudo-labeler has, so that the recipe of a data set may set them.
     """
 
+    needs_unlabeled = False
+
     def __init__(self, start_step: int = 0, weight: float = 0.0) -> None:
         super().__init__(start_step, weight)
 

@@ -10,14 +10,15 @@ from functools import cached_property
 from pathlib import Path
 from statistics import fmean, stdev
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
 from semiseg.errors import SemisegError
 
 RUN_FILES = {"summary.json", "metrics.jsonl", "log.txt"}
 NOT_RUNS = {"mlartifacts", "cache", "report", "checkpoints"}
 # Settings that do not make two runs of different kinds: who they are, where they log, how they were started.
-IDENTITY = {"seed", "name", "experiment_name", "experiment", "tracking", "resume", "restore_from", "hydra"}
+IDENTITY = {"seed", "name", "experiment_name", "experiment", "tracking", "output", "resume", "restore_from"}
+COMPLETE = {"finished", "stopped early"}  # `status` of a run whose scores are final
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Run:
 
     @property
     def finished(self) -> bool:
-        return self.status == "finished"
+        return self.status in COMPLETE
 
     @property
     def fingerprint(self) -> str:
@@ -42,10 +43,17 @@ class Run:
 
     @property
     def choices(self) -> dict[str, str]:
-        """Config groups of the run: model, loss, pseudo_label, aug, data, ..."""
-        choices = self.summary.get("choices")
-        chosen = {str(k): str(v) for k, v in choices.items()} if isinstance(choices, Mapping) else {}
-        return {"model": str(self.summary.get("model", "?"))} | chosen
+        """Config groups of the run that make a difference: model, loss, pseudo_label, aug, data."""
+        found = self.summary.get("choices")
+        choices = {str(k): str(v) for k, v in found.items()} if isinstance(found, Mapping) else {}
+        model = {"model": str(self.summary.get("model", "?"))}
+        return model | {name: choice for name, choice in choices.items() if name not in IDENTITY}
+
+    @property
+    def class_iou(self) -> Mapping[str, object]:
+        """IoU by class name; empty where the run has none."""
+        found = self.summary.get("class_iou")
+        return found if isinstance(found, Mapping) else {}
 
     def number(self, key: str) -> float | None:
         """A number of the summary; None where it is missing or was not finite."""
@@ -115,10 +123,8 @@ def read_settings(path: Path) -> dict[str, str]:
     """The config as dotted names with text values, without what only names the run; a missing file has none."""
     if not path.is_file():
         return {}
-    config = OmegaConf.load(path)
-    top = config if isinstance(config, DictConfig) else OmegaConf.create({})
-    kept = OmegaConf.create({str(k): v for k, v in OmegaConf.to_container(top).items() if k not in IDENTITY})  # type: ignore[union-attr]
-    return dict(_flat(OmegaConf.to_container(kept)))
+    config = OmegaConf.to_container(OmegaConf.load(path))
+    return dict(_flat({k: v for k, v in config.items() if k not in IDENTITY})) if isinstance(config, dict) else {}
 
 
 def _flat(node: object, prefix: str = "") -> Iterator[tuple[str, str]]:

@@ -15,13 +15,15 @@ from rich.text import Text
 from semiseg.console import tolerant
 from semiseg.errors import SemisegError
 from semiseg.report.collect import Group, Run, collect_runs, group_runs
-from semiseg.report.table import COLUMNS, Cells, class_table, score_table
+from semiseg.report.table import NUMBERS, Cells, comparison_tables
 from semiseg.tracking.local import write_text
+
+WIDTH = 160  # of the tables where the output is a pipe or a file
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """The tables of all runs, one pair for each set of data, and the runs that are in none."""
+    """The tables of all runs, several for each set of data, and the runs that are in none."""
 
     tables: list[Cells]
     notes: list[str]
@@ -52,8 +54,8 @@ def compare_runs(root: Path, baseline: str | None = None) -> Comparison:
     tables = []
     for number, (d, groups) in enumerate(grouped.items(), start=1):
         where = f" on data {number} ({d})" if len(data) > 1 else ""
-        tables += [score_table(f"Runs{where}", groups, bases[d]), class_table(f"Class IoU{where}", groups)]
-    return Comparison([table for table in tables if table.rows], notes_on(runs, root, len(data)), runs)
+        tables += comparison_tables(groups, bases[d], where)
+    return Comparison(tables, notes_on(runs, root, len(data)), runs)
 
 
 def find_baseline(groups: list[Group], name: str | None) -> Group | None:
@@ -79,22 +81,25 @@ def notes_on(runs: list[Run], root: Path, data_sets: int) -> list[str]:
 def results_csv(runs: list[Run]) -> str:
     """One line a run, unfinished ones too, for a spreadsheet or a notebook."""
     head = ["folder", "status", "name", "experiment", "model", "seed", "data_fingerprint", "steps", "best_step"]
-    scores = [key for _, key, _ in COLUMNS]
-    class_iou = [iou if isinstance(iou := run.summary.get("class_iou"), dict) else {} for run in runs]
-    classes = list(dict.fromkeys(name for iou in class_iou for name in iou))
+    scores = [key for _, key, _ in NUMBERS]
+    choices = list(dict.fromkeys(name for run in runs for name in run.choices if name != "model"))
+    classes = list(dict.fromkeys(name for run in runs for name in run.class_iou))
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow([*head, *scores, *(f"iou/{name}" for name in classes)])
-    for run, iou in zip(runs, class_iou, strict=True):
-        facts = {**run.summary, "folder": run.folder.as_posix(), "status": run.status}
-        writer.writerow([*(facts.get(key) for key in (*head, *scores)), *(iou.get(name) for name in classes)])
+    writer.writerow([*head, *choices, *scores, *(f"iou/{name}" for name in classes)])
+    for run in runs:
+        facts = {**run.choices, **run.summary, "folder": run.folder.as_posix(), "status": run.status}
+        writer.writerow(
+            [*(facts.get(key) for key in (*head, *choices, *scores)), *(run.class_iou.get(name) for name in classes)]
+        )
     return out.getvalue()
 
 
 def main(cfg: DictConfig) -> None:
     """Print the comparison of `cfg.runs` and write report.md and results.csv to `cfg.out`."""
     comparison = compare_runs(Path(cfg.runs).expanduser(), cfg.baseline)
-    terminal = Terminal(file=tolerant(sys.stdout))
+    stream = tolerant(sys.stdout)
+    terminal = Terminal(file=stream, width=None if stream.isatty() else WIDTH)
     for table in comparison.tables:
         terminal.print(table.rich())
     for note in comparison.notes:

@@ -10,19 +10,25 @@ from rich.table import Table
 
 from semiseg.report.collect import Group, Run
 
-# heading, key of summary.json, form of a number
-COLUMNS = (
-    ("val mIoU best", "best_val_miou", "{:.4f}"),
-    ("val mIoU final", "final_val_miou", "{:.4f}"),
+Column = tuple[str, str, str]  # heading, key of summary.json, form of a number
+
+SCORES: tuple[Column, ...] = (
+    ("best val mIoU", "best_val_miou", "{:.4f}"),
+    ("final val mIoU", "final_val_miou", "{:.4f}"),
     ("gap", "gap", "{:.4f}"),
+)
+PSEUDO_LABELS: tuple[Column, ...] = (
     ("ST pixels", "st_pixels", "{:,.0f}"),
     ("ST images", "st_images", "{:.1f}"),
     ("ST coverage", "st_coverage", "{:.3f}"),
     ("ST precision", "st_precision", "{:.3f}"),
+)
+COST: tuple[Column, ...] = (
     ("parameters", "parameters", "{:,.0f}"),
     ("s/step", "seconds_per_step", "{:.3f}"),
     ("memory MiB", "peak_memory_mib", "{:,.0f}"),
 )
+NUMBERS = (*SCORES, *PSEUDO_LABELS, *COST)
 
 
 @dataclass(frozen=True)
@@ -34,9 +40,10 @@ class Cells:
     rows: list[list[str]]
 
     def rich(self) -> Table:
-        table = Table(title=escape(self.title), title_justify="left")
-        for name in self.header:
-            table.add_column(escape(name), overflow="fold")
+        table = Table(title=escape(self.title), title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+        table.add_column(escape(self.header[0]), overflow="fold", min_width=16)
+        for name in self.header[1:]:
+            table.add_column(escape(name), no_wrap=True, justify="right")
         for row in self.rows:
             table.add_row(*(escape(cell) for cell in row))
         return table
@@ -49,71 +56,78 @@ class Cells:
         return f"## {self.title}\n\n" + "\n".join(body) + "\n"
 
 
-def score_table(title: str, groups: Sequence[Group], baseline: Group | None) -> Cells:
-    """One row a recipe: what distinguishes it, its seeds, mean ± sd of every fact that any recipe has.
+def comparison_tables(groups: Sequence[Group], baseline: Group | None, where: str = "") -> list[Cells]:
+    """Scores, pseudo labels, cost and class IoU, a row a recipe: four tables, because one is too wide to read.
 
-    With a baseline, the difference of the mean best validation mIoU to it.
+    With a baseline, the scores hold the difference of the mean best validation mIoU to it. A table for which no run
+    has a number is left out.
     """
-    names = distinguishing_choices(groups)
-    columns = [column for column in COLUMNS if any(group.values(column[1]) for group in groups)]
-    difference = ["vs baseline"] if baseline else []
-    header = [*names, "settings", "seeds", *(heading for heading, _, _ in columns), *difference]
-    rows = []
-    for group, settings in zip(groups, distinguishing_settings(groups), strict=True):
-        scores = [mean_text(group, key, form) for _, key, form in columns]
-        versus = [versus_text(group, baseline)] if baseline else []
-        rows.append([*(group.choices.get(n, "") for n in names), settings, ", ".join(group.seeds), *scores, *versus])
-    return without_empty_columns(Cells(title, header, rows))
+    scores = number_table(f"Scores{where}", groups, SCORES)
+    scores = with_column(scores, 1, ["seeds", *(", ".join(group.seeds) for group in groups)])
+    if baseline is not None:
+        scores = with_column(
+            scores, len(scores.header), ["vs baseline", *(versus(group, baseline) for group in groups)]
+        )
+    pseudo_labels = number_table(f"Pseudo labels{where}", groups, PSEUDO_LABELS)
+    cost = number_table(f"Cost{where}", groups, COST)
+    tables = [scores, pseudo_labels, cost, class_table(f"Class IoU{where}", groups)]
+    return [table for table in tables if len(table.header) > 1]
+
+
+def number_table(title: str, groups: Sequence[Group], columns: Sequence[Column]) -> Cells:
+    """Mean ± sd over seeds of the facts that any recipe has."""
+    known = [column for column in columns if any(group.values(column[1]) for group in groups)]
+    rows = [[mean_text(group, key, form) for _, key, form in known] for group in groups]
+    return with_column(Cells(title, [heading for heading, _, _ in known], rows), 0, ["recipe", *recipes(groups)])
 
 
 def class_table(title: str, groups: Sequence[Group]) -> Cells:
-    """One row a recipe, one column a class: mean ± sd of the class IoU."""
-    names = distinguishing_choices(groups)
-    tables = [[run.summary.get("class_iou") for run in group.runs] for group in groups]
-    classes = list(dict.fromkeys(name for t in tables for iou in t if isinstance(iou, dict) for name in iou))
-    rows = []
-    for group, settings in zip(groups, distinguishing_settings(groups), strict=True):
-        by_class = Group(tuple(Run(run.folder, run.summary.get("class_iou") or {}) for run in group.runs))  # type: ignore[arg-type]
-        cells = [mean_text(by_class, name, "{:.4f}") for name in classes]
-        rows.append([*(group.choices.get(n, "") for n in names), settings, *cells])
-    return without_empty_columns(Cells(title, [*names, "settings", *classes], rows))
+    """Mean ± sd over seeds of each class's IoU; "absent" where no run has it."""
+    classes = list(dict.fromkeys(name for group in groups for run in group.runs for name in run.class_iou))
+    by_class = [Group(tuple(Run(run.folder, run.class_iou) for run in group.runs)) for group in groups]
+    rows = [[mean_text(group, name, "{:.4f}") or "absent" for name in classes] for group in by_class]
+    return with_column(Cells(title, classes, rows), 0, ["recipe", *recipes(groups)])
 
 
-def distinguishing_choices(groups: Sequence[Group]) -> list[str]:
-    """The model, and every config group in which the recipes differ."""
+def with_column(cells: Cells, position: int, column: Sequence[str]) -> Cells:
+    """The table with one more column: a heading and a cell a row."""
+    lines = [
+        [*line[:position], cell, *line[position:]]
+        for line, cell in zip([cells.header, *cells.rows], column, strict=True)
+    ]
+    return Cells(cells.title, lines[0], lines[1:])
+
+
+def recipes(groups: Sequence[Group]) -> list[str]:
+    """What tells each recipe apart, as a user would type it: `v3 pseudo_label=softmax optim.lr=0.003`.
+
+    That is the model, every config group in which the recipes differ, and single settings only against recipes of
+    the very same groups: between two models nearly all of them differ.
+    """
     names = dict.fromkeys(name for group in groups for name in group.choices)
-    return [n for n in names if n == "model" or len({group.choices.get(n) for group in groups}) > 1]
-
-
-def distinguishing_settings(groups: Sequence[Group]) -> list[str]:
-    """For each recipe, the settings in which it differs from others of the very same choices ("optim.lr=0.001")."""
+    differing = [n for n in names if n != "model" and len({group.choices.get(n) for group in groups}) > 1]
     texts = []
     for group in groups:
-        twins = [other.runs[0].settings for other in groups if other.choices == group.choices]
         mine = group.runs[0].settings
-        keys = sorted({k for twin in twins for k in twin.keys() | mine.keys() if twin.get(k) != mine.get(k)})
-        texts.append(", ".join(f"{k}={mine.get(k, 'unset')}" for k in keys))
+        twins = [other.runs[0].settings for other in groups if other.choices == group.choices]
+        keys = sorted({key for twin in twins for key in twin.keys() | mine.keys() if twin.get(key) != mine.get(key)})
+        choices = [f"{name}={group.choices[name]}" for name in differing if name in group.choices]
+        texts.append(" ".join([group.choices["model"], *choices, *(f"{key}={mine.get(key, 'unset')}" for key in keys)]))
     return texts
 
 
 def mean_text(group: Group, key: str, form: str) -> str:
-    """`0.6712 ± 0.0040` over the runs of a group, without the second part for one run."""
+    """`0.6712 ± 0.0040` over the runs of a group, without the second part where nothing varies."""
     found = group.mean_sd(key)
     if found is None:
         return ""
     mean, sd = found
-    return form.format(mean) if sd is None else f"{form.format(mean)} ± {form.format(sd)}"
+    return form.format(mean) if not sd else f"{form.format(mean)} ± {form.format(sd)}"
 
 
-def versus_text(group: Group, baseline: Group) -> str:
+def versus(group: Group, baseline: Group) -> str:
     """Signed difference of the mean best validation mIoU."""
     mine, other = group.mean_sd("best_val_miou"), baseline.mean_sd("best_val_miou")
     if group is baseline:
         return "baseline"
     return f"{mine[0] - other[0]:+.4f}" if mine and other else ""
-
-
-def without_empty_columns(cells: Cells) -> Cells:
-    """The table without the columns in which no row has anything."""
-    kept = [i for i in range(len(cells.header)) if any(row[i] for row in cells.rows)]
-    return Cells(cells.title, [cells.header[i] for i in kept], [[row[i] for i in kept] for row in cells.rows])

@@ -14,13 +14,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from filelock import FileLock
 
+from semiseg.tracking.base import logger
 from semiseg.tracking.naming import SQLITE, entity_name, flatten, hide_password, store_uri
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Metric
-
-logger = logging.getLogger(__name__)
 
 FLUSH_AT = 500  # metrics; one call for 500 costs about as much as five calls for 20
 METRICS_A_CALL, PARAMS_A_CALL = 1000, 100  # MLflow's own limits

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
 
-logger = logging.getLogger(__name__)
+from semiseg.tracking.base import logger
 
 
 class NullTracker:

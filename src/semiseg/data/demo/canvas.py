@@ -20,7 +20,17 @@ SUPERSAMPLING = 2
 
 def rgb(red: float, green: float, blue: float) -> Field:
     """An sRGB colour 0..255 as linear reflectance, [3]."""
-    return (np.array([red, green, blue], np.float32) / 255) ** 2.2
+    return (tint(red, green, blue) / 255) ** 2.2
+
+
+def tint(red: float, green: float, blue: float) -> Field:
+    """A factor for each channel, [3]."""
+    return np.array([red, green, blue], np.float32)
+
+
+def shade(color: Field, tone: Field) -> Field:
+    """A linear colour [3] under a tone [H, W], [H, W, 3]. Several times faster than broadcasting over 3 channels."""
+    return cv2.merge([tone * channel for channel in color])
 
 
 @dataclass
@@ -42,7 +52,9 @@ class Canvas:
 
     def blend(self, alpha: Field, color: Field, class_id: int | None = None) -> None:
         """Lay `color` ([3] or [H, W, 3]) over the scene; a class is set where `alpha` [H, W] covers more than half."""
-        self.albedo += alpha[..., None] * (color - self.albedo)
+        layer = color if color.ndim == 3 else np.full_like(self.albedo, color)
+        self.albedo = cv2.blendLinear(self.albedo, layer, 1 - alpha, alpha)
+        self.gloss *= 1 - alpha
         if class_id is not None:
             self.ids[alpha > 0.5] = class_id
 
@@ -51,7 +63,7 @@ class Canvas:
         size = (self.shape[1] * SUPERSAMPLING, self.shape[0] * SUPERSAMPLING)
         albedo, height, gloss = (cv2.resize(layer, size) for layer in (self.albedo, self.height, self.gloss))
         ids = cv2.resize(self.ids, size, interpolation=cv2.INTER_NEAREST)
-        return Canvas(albedo, height, gloss, ids, self.scale * SUPERSAMPLING)
+        return Canvas(albedo, height, gloss, ids.astype(np.uint8, copy=False), self.scale * SUPERSAMPLING)
 
     def stamp(self, x: float, y: float, sprite: Sprite, class_id: int) -> None:
         """Draw a sprite with its centre at (x, y) pixels, under whatever is higher than it."""

@@ -1,4 +1,4 @@
-"""Crowns seen from above: palms drawn frond by frond, leaflet by leaflet, and broad-leaved trees made of leaf clumps."""
+"""Crowns seen from above: palms drawn leaflet by leaflet, and broad-leaved trees made of leaf clumps."""
 
 from __future__ import annotations
 
@@ -18,30 +18,29 @@ GOLDEN_ANGLE = 2.39996  # between two successive fronds of a palm
 class Crown:
     """A crown without colour, of one particular plant; `tinted` gives it the colours of a flight."""
 
-    height: Field  # [h, w] metres above the ground
-    tone: Field  # [h, w] brightness of the leaves
-    dry: Field  # [h, w] 0 green .. 1 brown
-    drawn: NDArray[np.bool_]  # [h, w] leaves
-    covered: NDArray[np.bool_]  # [h, w] the outline, small gaps between leaves filled
+    layers: Field  # [h, w, 4] metres above the ground, brightness, dryness 0..1, and 1 inside the outline
+
+    @classmethod
+    def of(cls, height: Field, tone: Field, dry: Field, gap: float) -> Crown:
+        """A crown of leaves where `height` > 0; the outline closes gaps narrower than `gap` pixels."""
+        return cls(cv2.merge([height, tone, dry, outline(height > 0, gap).astype(np.float32)]))
 
     def turned(self, angle: float, scale: float) -> Crown:
         """The crown rotated by `angle` radians and scaled, its heights with it."""
-        size = int(self.height.shape[0] * scale)
+        size = int(self.layers.shape[0] * scale)
         cos, sin = np.cos(angle) / scale, np.sin(angle) / scale
-        old, new = (self.height.shape[0] - 1) / 2, (size - 1) / 2
+        old, new = (self.layers.shape[0] - 1) / 2, (size - 1) / 2
         matrix = np.array([[cos, -sin, old - (cos - sin) * new], [sin, cos, old - (sin + cos) * new]])
-
-        def warp(layer: Field) -> Field:
-            flags = cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
-            return cv2.warpAffine(layer, matrix, (size, size), flags=flags)
-
-        drawn, covered = (warp(layer.astype(np.uint8)) > 0 for layer in (self.drawn, self.covered))
-        return Crown(warp(self.height) * np.float32(scale), warp(self.tone), warp(self.dry), drawn, covered)
+        layers = cv2.warpAffine(self.layers, matrix, (size, size), flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP)
+        layers[..., 0] *= scale
+        return Crown(layers)
 
     def tinted(self, leaf: Field, dead: Field) -> Sprite:
         """The crown with leaves between the linear colours `leaf` and `dead`, each [3]."""
-        albedo = (leaf + self.dry[..., None] * (dead - leaf)) * self.tone[..., None]
-        return Sprite(albedo, self.height, self.drawn, self.covered)
+        height, tone, dry, inside = cv2.split(self.layers)
+        brown = tone * dry
+        albedo = cv2.merge([tone * green + brown * (dull - green) for green, dull in zip(leaf, dead, strict=True)])
+        return Sprite(albedo, height, height > 0, inside > 0)
 
 
 @dataclass(frozen=True)
@@ -65,19 +64,18 @@ def palm(rng: np.random.Generator, shape: PalmShape, scale: float) -> Crown:
         age = 1 - number / shape.fronds  # 1 the oldest .. 0 the youngest
         length = shape.radius * (0.45 + 0.55 * min(1.0, 2.2 * age)) * rng.uniform(0.86, 1.0)
         angle = start + GOLDEN_ANGLE * number + rng.normal(0, 0.12)
-        dry = float(rng.uniform(0.6, 1)) if age > 0.75 and rng.random() < 4 * shape.dead else float(rng.uniform(0, 0.18))
+        withered = age > 0.75 and rng.random() < 4 * shape.dead  # always the oldest ones
+        dry = rng.uniform(0.6, 1) if withered else rng.uniform(0, 0.18)
         draw_frond(layers, rng, shape, scale, (angle, length, age, dry))
-    height, tone, dry = cv2.split(layers)
-    drawn = height > 0
-    return Crown(height, tone, dry, drawn, filled(drawn, 0.16 * scale))
+    return Crown.of(layers[..., 0], layers[..., 1], layers[..., 2], gap=0.22 * scale)
 
 
 def draw_frond(
     layers: Field, rng: np.random.Generator, shape: PalmShape, scale: float, frond: tuple[float, float, float, float]
 ) -> None:
-    """Draw one frond (angle, length, age, dryness) over `layers` [h, w, 3]: pairs of leaflets along an arched midrib."""
+    """Draw one frond (angle, length, age, dryness) over `layers` [h, w, 3]: leaflets along an arched midrib."""
     angle, length, age, dry = frond
-    along = np.linspace(0.06, 1, max(6, int(length * scale / 3.2)))
+    along = np.linspace(0.06, 1, max(6, int(length * scale / 4)))
     heading = angle + rng.normal(0, 0.35) * along**2
     direction = np.stack([np.cos(heading), np.sin(heading)], axis=1)
     spine = layers.shape[0] / 2 + length * scale * along[:, None] * direction
@@ -86,11 +84,13 @@ def draw_frond(
     reach = shape.leaflet * np.sin(np.pi * (0.10 + 0.86 * along)) ** 0.7 * scale
     tone = (1.08 - 0.30 * age) * rng.uniform(0.85, 1.15, (len(along), 2))
     for side, turn in enumerate((-1, 1)):
-        lean = heading + turn * (1.05 - 0.55 * along + rng.normal(0, 0.09, len(along)))
+        lean = heading + turn * (1.0 - 0.6 * along + rng.normal(0, 0.09, len(along)))
         leaf = np.stack([np.cos(lean), np.sin(lean)], axis=1) * (reach * rng.uniform(0.85, 1.1, len(along)))[:, None]
         for share, drop, bright in ((1.0, 0.22, 0.82), (0.6, 0.06, 1.0)):
             ends = np.stack([spine, spine + share * leaf], axis=1)
-            for line, z, t in zip((ends * 8).astype(np.int32), spine_height - drop, tone[:, side] * bright, strict=True):
+            for line, z, t in zip(
+                (ends * 8).astype(np.int32), spine_height - drop, tone[:, side] * bright, strict=True
+            ):
                 cv2.line(layers, line[0], line[1], (float(z), float(t), dry), 2, cv2.LINE_8, 3)
     rib = [(spine * 8).astype(np.int32).reshape(-1, 1, 2)]
     color = (float(spine_height.mean()) + 0.05, 1.35 - 0.2 * age, max(dry, 0.25))
@@ -100,26 +100,30 @@ def draw_frond(
 def broadleaf(rng: np.random.Generator, radius: float, trunk: float, scale: float) -> Crown:
     """A rounded crown: clumps of leaves as domes on a larger dome, ragged at the edge."""
     side = int(2.4 * radius * scale) | 1
-    y, x = (np.mgrid[:side, :side].astype(np.float32) - side / 2) / scale
     height = np.zeros((side, side), np.float32)
     tone = np.ones((side, side), np.float32)
     for _ in range(int(26 + 10 * radius)):
         distance, angle = radius * 0.85 * np.sqrt(rng.random()), rng.uniform(0, 2 * np.pi)
         size = radius * rng.uniform(0.16, 0.34)
-        dome = size**2 - (x - distance * np.cos(angle)) ** 2 - (y - distance * np.sin(angle)) ** 2
-        base = trunk + 0.75 * np.sqrt(max(radius**2 - distance**2, 0)) - 0.4 * size
-        top = np.where(dome > 0, base + np.sqrt(np.maximum(dome, 0)), 0).astype(np.float32)
-        tone = np.where(top > height, np.float32(rng.uniform(0.8, 1.15)), tone)
-        height = np.maximum(height, top)
+        half = int(size * scale) + 1
+        left, top = (int(side / 2 + distance * f(angle) * scale) - half for f in (np.cos, np.sin))
+        box = np.s_[max(top, 0) : top + 2 * half, max(left, 0) : left + 2 * half]
+        y, x = (np.mgrid[box].astype(np.float32) - [[[top + half]], [[left + half]]]) / scale
+        dome = np.sqrt(np.maximum(size**2 - x**2 - y**2, 0))
+        base = trunk + 0.75 * np.sqrt(radius**2 - distance**2) - 0.4 * size
+        rise = np.where(dome > 0, base + dome, 0)[: side - box[0].start, : side - box[1].start]
+        higher = rise > height[box]
+        height[box][higher] = rise[higher]
+        tone[box][higher] = rng.uniform(0.8, 1.15)
     leaves = fractal(rng, height.shape, 0.35 * scale, 0.9)
     body = cv2.blur((height > 0).astype(np.float32), (5, 5)) + 0.14 * leaves > 0.6
     height = np.where(body, height + 0.10 * leaves, 0).astype(np.float32)
     dry = 0.12 * smoothstep(0.5, 2.0, leaves)
-    return Crown(height, tone * np.clip(1 + 0.22 * leaves, 0.4, 1.7), dry, body, filled(body, 0.16 * scale))
+    return Crown.of(height, tone * np.clip(1 + 0.22 * leaves, 0.4, 1.7), dry, gap=0.16 * scale)
 
 
-def filled(drawn: NDArray[np.bool_], gap: float) -> NDArray[np.bool_]:
-    """`drawn` [h, w] with the gaps narrower than `gap` pixels closed: the outline an annotator would trace."""
+def outline(drawn: NDArray[np.bool_], gap: float) -> NDArray[np.bool_]:
+    """`drawn` [h, w] with the gaps narrower than `gap` pixels closed: what an annotator would trace."""
     size = 2 * round(gap / 2) + 3
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
     return cv2.morphologyEx(drawn.astype(np.uint8), cv2.MORPH_CLOSE, kernel) > 0

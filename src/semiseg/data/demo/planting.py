@@ -5,14 +5,16 @@ from collections.abc import Callable, Iterator
 import cv2
 import numpy as np
 
-from semiseg.data.demo.canvas import GRASS, SALAK, TREE, Canvas, rgb
+from semiseg.data.demo.canvas import GRASS, SALAK, TREE, Canvas, rgb, tint
 from semiseg.data.demo.crowns import Crown, PalmShape, broadleaf, palm
 from semiseg.data.demo.flight import Flight
 from semiseg.data.demo.noise import Field
 from semiseg.data.demo.plots import Land, Plot
 
-PALM_LEAF, SALAK_LEAF, BROAD_LEAF = rgb(92, 116, 58), rgb(84, 108, 52), rgb(82, 104, 48)
+PALM_LEAF, SALAK_LEAF, BROAD_LEAF = rgb(88, 106, 58), rgb(80, 98, 54), rgb(78, 96, 48)
 DEAD_LEAF = rgb(148, 120, 84)
+
+Point = tuple[float, float]
 
 
 class Nursery:
@@ -20,17 +22,17 @@ class Nursery:
 
     def __init__(self, rng: np.random.Generator, flight: Flight, scale: float) -> None:
         self.rng = rng
-        self.season = 1.15 - 0.3 * flight.wetness  # dry leaves are paler
-        self.palms = [palm(rng, tall_palm(rng), scale) for _ in range(4)]
-        self.salaks = [palm(rng, salak_palm(rng), scale) for _ in range(6)]
-        self.trees = [broadleaf(rng, rng.uniform(2.0, 3.0), rng.uniform(2, 4), scale) for _ in range(3)]
+        self.season = tint(1.2 - 0.3 * flight.wetness, 1, rng.uniform(0.7, 0.95))  # dry leaves are paler
+        self.palms = [palm(rng, tall_palm(rng), scale) for _ in range(3)]
+        self.salaks = [palm(rng, salak_palm(rng), scale) for _ in range(5)]
+        self.trees = [broadleaf(rng, rng.uniform(2.0, 3.0), rng.uniform(2, 4), scale) for _ in range(2)]
         self.shrubs = [broadleaf(rng, rng.uniform(0.5, 0.8), 0.1, scale) for _ in range(3)]
 
     def plant(self, canvas: Canvas, x: float, y: float, crowns: list[Crown], leaf: Field, class_id: int) -> None:
         """One plant of a kind at (x, y) pixels."""
         rng = self.rng
         crown = crowns[rng.integers(len(crowns))].turned(rng.uniform(0, 2 * np.pi), rng.uniform(0.8, 1.1))
-        hue = np.float32([self.season * rng.uniform(0.8, 1.3), 1, rng.uniform(0.75, 1.25)]) * rng.uniform(0.8, 1.2)
+        hue = self.season * tint(rng.uniform(0.85, 1.2), 1, rng.uniform(0.85, 1.15)) * rng.uniform(0.75, 1.2)
         canvas.stamp(x, y, crown.tinted(leaf * hue, DEAD_LEAF), class_id)
 
 
@@ -38,8 +40,8 @@ def tall_palm(rng: np.random.Generator) -> PalmShape:
     return PalmShape(
         radius=rng.uniform(2.6, 3.3),
         trunk=rng.uniform(3.0, 4.5),
-        fronds=int(rng.integers(20, 30)),
-        leaflet=rng.uniform(0.45, 0.65),
+        fronds=int(rng.integers(22, 32)),
+        leaflet=rng.uniform(0.4, 0.58),
         arch=rng.uniform(0.25, 0.45),
         dead=rng.uniform(0, 0.12),
     )
@@ -56,7 +58,7 @@ def salak_palm(rng: np.random.Generator) -> PalmShape:
     )
 
 
-def rows(rng: np.random.Generator, plot: Plot, spacing: float, missing: float) -> Iterator[tuple[float, float]]:
+def rows(rng: np.random.Generator, plot: Plot, spacing: float, missing: float) -> Iterator[Point]:
     """Points (along, across) of a staggered planting, jittered; `missing` is the share of plants that died."""
     (u, v), (width, depth) = plot.center, plot.size
     phase = rng.uniform(0, 1)
@@ -69,9 +71,13 @@ def rows(rng: np.random.Generator, plot: Plot, spacing: float, missing: float) -
 
 
 def set_out(
-    canvas: Canvas, land: Land, free: Field, points: Iterator[tuple[float, float]], plant: Callable[[float, float], None]
+    canvas: Canvas,
+    land: Land,
+    free: Field,
+    points: Iterator[Point],
+    plant: Callable[[float, float], None],
 ) -> None:
-    """Call `plant` at the pixels of `points` where `free` [H, W] of the canvas leaves room; beyond the image it does."""
+    """Call `plant` at the pixels (x, y) of `points` that are `free` [H, W]; the nearest pixel tells for those outside."""
     ratio = canvas.scale / land.scale
     for along, across in points:
         x, y = (ratio * c for c in land.pixel(along, across))

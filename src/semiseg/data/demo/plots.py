@@ -37,9 +37,11 @@ class Land:
         x, y = along * cos - across * sin, along * sin + across * cos
         return columns / 2 + x * self.scale, rows / 2 + y * self.scale
 
-    def cover(self, plot: Plot) -> Field:
-        """Soft mask of one plot, [H, W]."""
-        return cv2.GaussianBlur((self.labels == plot.number).astype(np.float32), (0, 0), 1.5)
+    def cover(self, plots: list[Plot]) -> Field:
+        """1 on some plots and 0 elsewhere, [H, W]."""
+        chosen = np.zeros(256, np.float32)
+        chosen[[plot.number for plot in plots]] = 1
+        return chosen[self.labels]
 
 
 def divide(rng: np.random.Generator, shape: tuple[int, int], scale: float) -> Land:
@@ -49,7 +51,7 @@ def divide(rng: np.random.Generator, shape: tuple[int, int], scale: float) -> La
     y, x = (y - shape[0] / 2) / scale, (x - shape[1] / 2) / scale
     cos, sin = np.float32(np.cos(angle)), np.float32(np.sin(angle))
     land = Land(x * cos + y * sin, y * cos - x * sin, angle, scale, np.zeros(shape, np.uint8), [], [])
-    reach = np.hypot(*shape) / scale / 2
+    reach = float(np.hypot(*shape)) / scale / 2
     plots, across = [], -reach - rng.uniform(0, 8)
     while across < reach:
         depth, along = rng.uniform(9, 13), -reach - rng.uniform(0, 8)
@@ -79,4 +81,5 @@ def wobble(rng: np.random.Generator, labels: NDArray[np.uint8], scale: float) ->
     for coordinate in (x, y):
         for cell, amount in ((5, 0.35), (1.2, 0.12)):
             coordinate += amount * scale * smooth_noise(rng, labels.shape, cell * scale)
-    return cv2.remap(labels, x, y, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE)
+    pushed = cv2.remap(labels, x, y, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE)
+    return pushed.astype(np.uint8, copy=False)

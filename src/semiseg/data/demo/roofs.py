@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
-from semiseg.data.demo.canvas import BUILDING, Canvas, Sprite, rgb
+from semiseg.data.demo.canvas import BUILDING, Canvas, Sprite, rgb, shade
 from semiseg.data.demo.noise import Field, fractal, smooth_noise, smoothstep
 
 ZINC = ((168, 174, 178), (134, 142, 150), (112, 130, 150), (190, 188, 182))
@@ -29,7 +30,7 @@ def draw_roof(rng: np.random.Generator, shed: bool) -> Roof:
     """The measures and material of one roof; a shed is small, low and of sheet metal."""
     tiled = not shed and rng.random() < 0.4
     colors = TILE if tiled else ZINC
-    size = (rng.uniform(3, 4.5), rng.uniform(2.4, 3.2)) if shed else (rng.uniform(7, 10.5), rng.uniform(5, 6.6))
+    size = (rng.uniform(3, 4.5), rng.uniform(2.4, 3.2)) if shed else (rng.uniform(6.5, 9.5), rng.uniform(5, 6.2))
     return Roof(
         length=size[0],
         width=size[1],
@@ -37,7 +38,7 @@ def draw_roof(rng: np.random.Generator, shed: bool) -> Roof:
         pitch=rng.uniform(0.25, 0.6),
         tiled=tiled,
         color=colors[rng.integers(len(colors))],
-        rust=rng.uniform(0, 0.25) if tiled else rng.choice([0.1, 0.4, 0.9]),
+        rust=rng.uniform(0, 0.25) if tiled else float(rng.choice([0.1, 0.4, 0.9])),
     )
 
 
@@ -50,9 +51,9 @@ def build(canvas: Canvas, rng: np.random.Generator, roof: Roof, x: float, y: flo
     inside = (np.abs(along) < roof.length / 2) & (np.abs(across) < roof.width / 2)
     relief, tone = (tile_courses if roof.tiled else metal_sheets)(rng, along, across)
     height = roof.eaves + roof.pitch * (roof.width / 2 - np.abs(across)) + relief
-    albedo = rgb(*roof.color) * weathering(rng, canvas.scale, tone)[..., None]
-    rusty = smoothstep(0.9, 1.6, fractal(rng, tone.shape, 1.5 * canvas.scale) + 2.2 * roof.rust - 0.4)
-    albedo += (0.8 * rusty)[..., None] * (RUST * tone[..., None] - albedo)
+    albedo = shade(rgb(*roof.color), weathering(rng, canvas.scale, tone))
+    rusty = smoothstep(0.0, 3.2, rust_streaks(rng, canvas.scale, along, across) + 2.4 * roof.rust - 0.3)
+    albedo += (0.85 * rusty)[..., None] * (shade(RUST, tone) - albedo)
     ridge = smoothstep(0.14, 0.10, np.abs(across))
     albedo += (0.4 * ridge)[..., None] * (rgb(*roof.color) * 1.2 - albedo)
     gloss = 0.0 if roof.tiled else 0.05 * (1 - roof.rust)
@@ -75,6 +76,13 @@ def tile_courses(rng: np.random.Generator, along: Field, across: Field) -> tuple
     tone = (1 + 0.12 * rng.standard_normal((60, 120))).astype(np.float32)[course, tile]
     step = np.abs(across) / 0.32 % 1
     return 0.05 * step + 0.02 * np.cos(along * (2 * np.pi / 0.25)), tone * (1.1 - 0.3 * (step > 0.85))
+
+
+def rust_streaks(rng: np.random.Generator, scale: float, along: Field, across: Field) -> Field:
+    """Noise [h, w] drawn out down the slope, as water runs."""
+    noise = smooth_noise(rng, along.shape, (1.2 * scale, 0.12 * scale)) + smooth_noise(rng, along.shape, 0.8 * scale)
+    x, y = (field * scale + along.shape[0] / 2 for field in (along, across))
+    return cv2.remap(noise, x.astype(np.float32), y.astype(np.float32), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
 
 
 def weathering(rng: np.random.Generator, scale: float, tone: Field) -> Field:

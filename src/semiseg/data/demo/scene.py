@@ -23,7 +23,7 @@ Uses = dict[str, list[Plot]]
 class Scene:
     image: NDArray[np.uint8]  # [H, W, 3] sRGB
     mask: NDArray[np.uint8]  # [H, W] class ids
-    flight: Flight
+    jpeg_quality: int
 
 
 def draw_scene(seed: tuple[int, ...], shape: tuple[int, int], water: bool, farm: bool) -> Scene:
@@ -43,7 +43,7 @@ def draw_scene(seed: tuple[int, ...], shape: tuple[int, int], water: bool, farm:
     put_buildings(canvas, rng, land, uses, free)
     put_plants(canvas, rng, flight, land, uses, free)
     image = photograph(light(canvas, flight), rng, flight)
-    return Scene(image, canvas.ids[::SUPERSAMPLING, ::SUPERSAMPLING].copy(), flight)
+    return Scene(image, canvas.ids[::SUPERSAMPLING, ::SUPERSAMPLING].copy(), flight.jpeg_quality)
 
 
 def assign(rng: np.random.Generator, land: Land, wanted: list[str]) -> Uses:
@@ -51,7 +51,7 @@ def assign(rng: np.random.Generator, land: Land, wanted: list[str]) -> Uses:
     must = [*wanted, "salak", "palms", "soil"]
     names = [must[i] for i in rng.permutation(len(must))]
     rest = max(0, len(land.plots) - len(names))
-    names += list(rng.choice(["salak", "palms", "mixed", "soil", "grass"], rest, p=[0.3, 0.22, 0.16, 0.2, 0.12]))
+    names += list(rng.choice(["salak", "palms", "mixed", "soil", "grass"], rest, p=[0.12, 0.33, 0.12, 0.27, 0.16]))
     uses: Uses = {name: [] for name in ("pond", "farm", "salak", "palms", "mixed", "soil", "grass")}
     for plot, name in zip(land.plots, names, strict=False):
         uses[name].append(plot)
@@ -63,24 +63,26 @@ def cover_ground(
 ) -> Field:
     """Undergrowth, soil, water and roads. Returns where nothing can stand, [H, W] in 0..1."""
     ground.grass(canvas, rng, flight)
-    for plot in uses["soil"] + uses["farm"]:
-        lines = land.across if rng.random() < 0.5 else land.along
-        ground.soil(canvas, rng, flight, worn(rng, land, plot), lines)
-    for plot in uses["salak"] + uses["mixed"]:
-        ground.litter(canvas, rng, flight, land.cover(plot))
-    taken = np.zeros(canvas.shape, np.float32)
-    lines = sorted(land.edges, key=lambda edge: abs(edge))
+    bare = uses["soil"] + uses["farm"]
+    lengthwise = land.cover(bare[::2]) > 0
+    furrows = np.where(lengthwise, land.across, land.along)
+    ground.soil(canvas, rng, flight, worn(rng, land, bare), furrows)
+    ground.litter(canvas, rng, flight, cv2.GaussianBlur(land.cover(uses["salak"] + uses["mixed"]), (0, 0), 2))
+    taken = footpath(canvas, rng, flight, land)
+    lines = sorted(land.edges, key=abs)
     if ditch:
-        lateral = ways.meander(rng, land.along, land.across, lines[1], rng.uniform(0.3, 1.2))
-        taken = ways.water(canvas, rng, flight, rng.uniform(0.9, 2.2) - np.abs(lateral))
+        in_sight = 0.35 * min(canvas.shape) / canvas.scale
+        offset = min(max(lines[1], -in_sight), in_sight)
+        lateral = ways.meander(rng, land.along, land.across, offset, rng.uniform(0.3, 1.2))
+        taken = np.maximum(taken, ways.water(canvas, rng, flight, rng.uniform(0.9, 2.0) - np.abs(lateral)))
     for plot in uses["pond"]:
-        taken = ways.water(canvas, rng, flight, pond_shore(rng, land, plot))
-    return np.maximum(taken, roads(canvas, rng, flight, land, lines[0]))
+        taken = np.maximum(taken, ways.water(canvas, rng, flight, pond_shore(rng, land, plot)))
+    return np.maximum(taken, road(canvas, rng, flight, land, lines[0]))
 
 
-def worn(rng: np.random.Generator, land: Land, plot: Plot) -> Field:
-    """Soft cover of a plot [H, W] into which the grass has grown from its borders."""
-    cover = cv2.GaussianBlur(land.cover(plot), (0, 0), 0.35 * land.scale)
+def worn(rng: np.random.Generator, land: Land, plots: list[Plot]) -> Field:
+    """Soft cover of plots [H, W] into which the grass has grown from their borders."""
+    cover = cv2.GaussianBlur(land.cover(plots), (0, 0), 0.35 * land.scale)
     return ways.smoothstep(0.35, 0.65, cover + 0.13 * fractal(rng, cover.shape, 1.5 * land.scale, 0.7))
 
 
@@ -92,33 +94,45 @@ def pond_shore(rng: np.random.Generator, land: Land, plot: Plot) -> Field:
     return ((1 - q) * min(a, b)).astype(np.float32)
 
 
-def roads(canvas: Canvas, rng: np.random.Generator, flight: Flight, land: Land, edge: float) -> Field:
-    """One road along a border of plots, and mostly a footpath across. Returns what they cover, [H, W]."""
-    taken = np.zeros(canvas.shape, np.float32)
-    if rng.random() < 0.6:
-        lateral = ways.meander(rng, land.across, land.along, rng.uniform(-8, 8), 0.8)
-        taken = ways.dirt_road(canvas, rng, flight, lateral, rng.uniform(0.9, 1.4))
+def footpath(canvas: Canvas, rng: np.random.Generator, flight: Flight, land: Land) -> Field:
+    """A trodden path across the bands of plots. Returns what it covers, [H, W]."""
+    lateral = ways.meander(rng, land.across, land.along, rng.uniform(-8, 8), 0.8)
+    return ways.dirt_road(canvas, rng, flight, lateral, rng.uniform(0.8, 1.3))
+
+
+def road(canvas: Canvas, rng: np.random.Generator, flight: Flight, land: Land, edge: float) -> Field:
+    """The road along a border of plots, mostly dirt. Returns what it covers, [H, W]."""
     lateral = ways.meander(rng, land.along, land.across, edge, rng.uniform(0.3, 1.5))
     pave = ways.asphalt_road if rng.random() < 0.4 else ways.dirt_road
-    return np.maximum(taken, pave(canvas, rng, flight, lateral, rng.uniform(2.6, 3.6)))
+    return pave(canvas, rng, flight, lateral, rng.uniform(2.4, 3.4))
 
 
 def put_buildings(canvas: Canvas, rng: np.random.Generator, land: Land, uses: Uses, free: Field) -> None:
-    """A house and a shed on every farm plot; `free` [H, W] becomes 0 around them."""
+    """A house and a shed on every farm plot, where they fit best; `free` [H, W] becomes 0 around them."""
     for plot in uses["farm"]:
         angle = land.angle + rng.normal(0, 0.08) + rng.choice([0, np.pi / 2])
         for shed in (False, True):
-            reach = 0.38 if shed else 0.06
-            u, v = (c + s * reach * rng.choice([-1, 1]) for c, s in zip(plot.center, plot.size, strict=True))
-            x, y = (canvas.scale / land.scale * c for c in land.pixel(u, v))
             roof = roofs.draw_roof(rng, shed)
+            x, y = best_site(rng, canvas, land, plot, free, reach=0.45 if shed else 0.15, size=roof.length)
             roofs.build(canvas, rng, roof, x, y, angle)
-            cv2.circle(free, (int(x), int(y)), int((roof.length / 2 + 1.8) * canvas.scale), 0.0, -1)
+            cv2.circle(free, (int(x), int(y)), int((roof.length / 2 + 1.2) * canvas.scale), 0.0, -1)
 
 
-def put_plants(
-    canvas: Canvas, rng: np.random.Generator, flight: Flight, land: Land, uses: Uses, free: Field
-) -> None:
+def best_site(
+    rng: np.random.Generator, canvas: Canvas, land: Land, plot: Plot, free: Field, reach: float, size: float
+) -> tuple[float, float]:
+    """The pixel (x, y) with the most room for `size` metres, of a few within `reach` plot sizes of the plot's centre."""
+    room = cv2.blur(free[::8, ::8], (int(size * canvas.scale / 8) | 1,) * 2, borderType=cv2.BORDER_CONSTANT)
+    sites = []
+    for offset in rng.uniform(-reach, reach, (12, 2)):
+        point = land.pixel(*(c + o * s for c, o, s in zip(plot.center, offset, plot.size, strict=True)))
+        x, y = (canvas.scale / land.scale * c for c in point)
+        row, column = (min(max(int(c / 8), 0), n - 1) for c, n in zip((y, x), room.shape, strict=True))
+        sites.append((float(room[row, column]), x, y))
+    return max(sites)[1:]
+
+
+def put_plants(canvas: Canvas, rng: np.random.Generator, flight: Flight, land: Land, uses: Uses, free: Field) -> None:
     """Salak thickets, palms in rows, shade trees and wild bushes wherever `free` [H, W] leaves room."""
     nursery = planting.Nursery(rng, flight, canvas.scale)
     salak, palm, tree = (partial(kind, canvas, nursery) for kind in (planting.salaks, planting.palms, planting.trees))

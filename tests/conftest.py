@@ -1,0 +1,73 @@
+"""Fixtures that many tests share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+PROJECT = Path(__file__).parents[1]
+SALAK_CLASSES = (
+    ("background", (0, 0, 0)),
+    ("Badan Air", (0, 0, 255)),
+    ("Bangunan", (255, 0, 0)),
+    ("Jalan", (128, 128, 128)),
+    ("Pohon Berinang", (0, 128, 0)),
+    ("Snake Fruit", (128, 255, 0)),
+    ("Tanah Terbuka", (160, 82, 45)),
+)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """Tiny tensors are slower on many threads, and machines that test are shared."""
+    torch.set_num_threads(1)
+    cv2.setNumThreads(0)
+
+
+@pytest.fixture(scope="session")
+def dubai() -> Path:
+    """Root of the real aerial patches; skips where they are absent."""
+    root = Path(os.environ.get("SEMISEG_DUBAI", PROJECT.parent / "shared" / "data" / "dubai-landcover"))
+    if not (root / "class_mapping.csv").is_file():
+        pytest.skip(f"no real patches: {root} does not exist; name their folder in SEMISEG_DUBAI")
+    return root
+
+
+@pytest.fixture
+def salak_root(tmp_path: Path) -> Path:
+    """A tiny data set in the salak layout: 3 flights, 6 sources, 24 patches of 32x32.
+
+    Each source has the patches (0, 0), (0, 1), (1, 0), (1, 1). Sources a to d are labelled, c with masks of colours
+    and the others with ids; e and f have no masks. The first pixel of every mask is ignored.
+    """
+    root = tmp_path / "salak"
+    rng = np.random.default_rng(0)
+    for flight, sources in (("salak-1-1", "ab"), ("salak-1-2", "cd"), ("salak-2-1", "ef")):
+        for source in sources:
+            for row, column in np.ndindex(2, 2):
+                _write_patch(root / flight, f"{source}_patch_{row:03d}_{column:03d}", rng, masked=source in "abcd")
+    rows = [f"{name},{' '.join(map(str, color))}" for name, color in SALAK_CLASSES]
+    (root / "class_mapping.csv").write_text("\n".join(["class_name,class_color", *rows]) + "\n", encoding="utf-8")
+    return root
+
+
+def _write_patch(folder: Path, stem: str, rng: np.random.Generator, masked: bool) -> None:
+    for name in ("images", "masks") if masked else ("images",):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    image = rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    cv2.imwrite(str(folder / "images" / f"{stem}.png"), image)
+    if masked:
+        mask = np.repeat(np.repeat(rng.integers(0, len(SALAK_CLASSES), (4, 4), dtype=np.uint8), 8, axis=0), 8, axis=1)
+        if stem.startswith("c"):
+            table = np.array([color for _, color in SALAK_CLASSES], dtype=np.uint8)
+            colored = table[mask]
+            colored[0, 0] = 255
+            cv2.imwrite(str(folder / "masks" / f"{stem}.png"), colored[..., ::-1])
+        else:
+            mask[0, 0] = 255
+            cv2.imwrite(str(folder / "masks" / f"{stem}.png"), mask)

@@ -1,0 +1,112 @@
+"""Schedules against their formulas, groups by role, and what a resumed optimiser keeps."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from semiseg.engine.optim import (
+    build_optimizer,
+    load_optimizer,
+    lr_factor,
+    parameter_groups,
+    set_lr,
+    total_steps,
+)
+from semiseg.engine.settings import OptimConfig, TrainerConfig
+
+
+def roles() -> dict[str, list[nn.Parameter]]:
+    torch.manual_seed(0)
+    return {name: [nn.Parameter(torch.randn(3))] for name in ("encoder", "head", "head_bias")}
+
+
+def test_polynomial_follows_deeplab() -> None:
+    config = OptimConfig(schedule="polynomial", power=0.9)
+    for step in (0, 1, 12_300, 49_999):
+        assert lr_factor(config, step, 50_000) == pytest.approx((1 - step / 50_000) ** 0.9, rel=1e-12)
+
+
+def test_cosine_begins_after_the_warm_up() -> None:
+    config = OptimConfig(schedule="cosine", warmup_steps=1000)
+    assert lr_factor(config, 0, 50_000) == pytest.approx(1 / 1000)
+    assert lr_factor(config, 499, 50_000) == pytest.approx(0.5)
+    assert lr_factor(config, 999, 50_000) == lr_factor(config, 1000, 50_000) == 1.0
+    assert lr_factor(config, 25_500, 50_000) == pytest.approx(0.5)
+    expected = 0.5 * (1 + math.cos(math.pi * (40_000 - 1000) / 49_000))
+    assert lr_factor(config, 40_000, 50_000) == pytest.approx(expected)
+
+
+def test_constant_stays_at_one() -> None:
+    config = OptimConfig(schedule="constant", warmup_steps=2)
+    assert [lr_factor(config, step, 10) for step in (0, 1, 2, 9)] == [0.5, 1.0, 1.0, 1.0]
+
+
+@pytest.mark.parametrize("schedule", ["polynomial", "cosine"])
+def test_factor_stays_in_range_beyond_the_end_and_for_runs_shorter_than_their_warm_up(schedule: str) -> None:
+    config = OptimConfig(schedule=schedule, warmup_steps=100)
+    factors = [lr_factor(config, step, 50) for step in range(120)]
+    assert all(0 <= factor <= 1 for factor in factors)
+    assert lr_factor(config, 10_000, 500) == pytest.approx(0)
+
+
+def test_groups_carry_the_multipliers_of_their_role() -> None:
+    config = OptimConfig(
+        lr=2.5e-4, weight_decay=5e-4, encoder_lr_mult=0.5, head_lr_mult=10.0, head_bias_lr_mult=20.0
+    )
+    groups = parameter_groups(roles(), config)
+    assert [group["base_lr"] for group in groups] == pytest.approx([1.25e-4, 2.5e-3, 5e-3])
+    assert [group["lr"] for group in groups] == [group["base_lr"] for group in groups]
+    assert [group["weight_decay"] for group in groups] == [5e-4, 5e-4, 0.0]
+
+
+def test_roles_without_parameters_make_no_group() -> None:
+    assert len(parameter_groups(roles() | {"head_bias": []}, OptimConfig())) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("sgd", torch.optim.SGD), ("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW)]
+)
+def test_optimizer_is_the_one_named_with_its_settings(name: str, kind: type) -> None:
+    optimizer = build_optimizer(roles(), OptimConfig(optimizer=name, momentum=0.8, betas=[0.7, 0.99]))
+    assert type(optimizer) is kind
+    for group in optimizer.param_groups:
+        if name == "sgd":
+            assert group["momentum"] == 0.8
+        else:
+            assert group["betas"] == (0.7, 0.99)
+
+
+def test_set_lr_scales_every_group_from_its_own_base() -> None:
+    config = OptimConfig(lr=1.0, head_lr_mult=10.0, head_bias_lr_mult=20.0, power=1.0)
+    optimizer = build_optimizer(roles(), config)
+    for step in (5, 2):  # not cumulative: an earlier step gives its own rate again
+        set_lr(optimizer, config, step, 10)
+        factor = 1 - step / 10
+        assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([factor, 10 * factor, 20 * factor])
+
+
+def test_loaded_optimizer_keeps_momentum_and_takes_the_configured_rates() -> None:
+    parameters = roles()
+    before = build_optimizer(parameters, OptimConfig(lr=0.1, momentum=0.9, weight_decay=0.1))
+    for group in parameters.values():
+        group[0].grad = torch.ones(3)
+    before.step()
+    after = build_optimizer(parameters, OptimConfig(lr=0.5, head_lr_mult=4.0, momentum=0.9, weight_decay=0.2))
+    load_optimizer(after, before.state_dict())
+    assert [group["base_lr"] for group in after.param_groups] == [0.5, 2.0, 0.5]
+    assert [group["weight_decay"] for group in after.param_groups] == [0.2, 0.2, 0.0]
+    for group in parameters.values():
+        momentum = before.state[group[0]]["momentum_buffer"]
+        assert momentum.abs().sum() > 0
+        torch.testing.assert_close(after.state[group[0]]["momentum_buffer"], momentum)
+
+
+@pytest.mark.parametrize(
+    ("steps", "epochs", "expected"), [(70, None, 70), (None, 3, 36), (70, 3, 36), (20, 3, 20)]
+)
+def test_length_is_whichever_ends_first(steps: int | None, epochs: int | None, expected: int) -> None:
+    assert total_steps(TrainerConfig(max_steps=steps, max_epochs=epochs), steps_per_epoch=12) == expected

@@ -1,0 +1,41 @@
+"""Each file of conf/pseudo_label builds what its name says."""
+
+from pathlib import Path
+
+import hydra
+import pytest
+import torch
+
+from semiseg.pseudo_label import DiscriminatorGate, NoPseudoLabels, SoftmaxThreshold
+
+CONF = Path(__file__).parents[2] / "conf"
+LABELERS = {
+    "none": NoPseudoLabels,
+    "softmax": SoftmaxThreshold,
+    "softmax_global": SoftmaxThreshold,
+    "discriminator": DiscriminatorGate,
+    "discriminator_scheduled": DiscriminatorGate,
+}
+CLASS_WISE = "+data.class_thresholds={road: 0.7, water: 0.6, background: null}"
+
+
+def build(name):
+    overrides = ["+optim.warmup_steps=1000", "+optim.grad_clip=null", CLASS_WISE]
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        labeler = hydra.utils.instantiate(hydra.compose(f"pseudo_label/{name}", overrides=overrides).pseudo_label)
+    labeler.prepare(3, ("background", "road", "water"), total_steps=100)
+    return labeler
+
+
+@pytest.mark.parametrize("name", LABELERS)
+def test_each_config_builds_its_labeler(name):
+    assert type(build(name)) is LABELERS[name]
+
+
+def test_every_config_is_tested():
+    assert {path.stem for path in (CONF / "pseudo_label").glob("*.yaml")} == set(LABELERS)
+
+
+def test_softmax_takes_the_thresholds_of_the_data_and_softmax_global_does_not():
+    assert build("softmax").thresholds.tolist() == pytest.approx([torch.inf, 0.7, 0.6])
+    assert build("softmax_global").thresholds.tolist() == pytest.approx([0.65] * 3)

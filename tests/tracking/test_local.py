@@ -1,0 +1,99 @@
+import json
+import math
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from semiseg.tracking.local import MetricsFile, json_ready, read_metrics, write_json
+
+
+@pytest.fixture
+def metrics(tmp_path: Path) -> MetricsFile:
+    file = MetricsFile(tmp_path / "run" / "metrics.jsonl")
+    for step in (10, 20, 30):
+        file.log({"loss/ce": step / 100}, step)
+    return file
+
+
+def test_a_line_is_on_disk_as_soon_as_it_is_logged(metrics):
+    lines = metrics.path.read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line)["step"] for line in lines] == [10, 20, 30]
+    assert json.loads(lines[0]).keys() == {"step", "time", "loss/ce"}
+
+
+def test_resume_drops_later_steps_and_logs_nothing_twice(metrics):
+    before = metrics.path.read_text(encoding="utf-8").splitlines()[:2]
+    metrics.truncate_after(20)
+    assert metrics.path.read_text(encoding="utf-8").splitlines() == before
+    resumed = MetricsFile(metrics.path)
+    resumed.log({"loss/ce": 0.5}, 30)
+    assert [(r["step"], r["loss/ce"]) for r in resumed.read()] == [(10, 0.1), (20, 0.2), (30, 0.5)]
+
+
+def test_a_cut_last_line_is_passed_over_and_removed_on_resume(metrics):
+    with metrics.path.open("a", encoding="utf-8") as file:
+        file.write('{"step": 40, "loss/c')
+    assert [r["step"] for r in metrics.read()] == [10, 20, 30]
+    metrics.truncate_after(100)
+    metrics.log({"loss/ce": 0.4}, 40)
+    assert [r["step"] for r in metrics.read()] == [10, 20, 30, 40]
+
+
+def test_truncating_before_anything_was_logged_is_fine(tmp_path):
+    file = MetricsFile(tmp_path / "metrics.jsonl")
+    file.truncate_after(5)
+    assert file.read() == [] == read_metrics(tmp_path / "other.jsonl")
+
+
+def test_values_that_are_not_finite_stay_valid_json(tmp_path):
+    file = MetricsFile(tmp_path / "metrics.jsonl")
+    file.log({"a": math.nan, "b": math.inf, "c": 1.0}, 1)
+    assert "NaN" not in file.path.read_text(encoding="utf-8")
+    (record,) = file.read()
+    assert math.isnan(record["a"]) and math.isnan(record["b"]) and record["c"] == 1.0
+
+
+def test_a_disk_that_cannot_be_written_is_warned_of_once(tmp_path):
+    warnings: list[str] = []
+    file = MetricsFile(tmp_path / "metrics.jsonl", warnings.append)
+    file.path.mkdir()  # opening a folder for writing fails like a full disk: with an OSError
+    file.log({"a": 1.0}, 1)
+    file.log({"a": 1.0}, 2)
+    assert len(warnings) == 1 and str(file.path) in warnings[0]
+
+
+def test_write_json_replaces_the_file_whole(tmp_path):
+    path = tmp_path / "summary.json"
+    write_json(path, {"old": 1})
+    data = {"iou": np.float32(0.5), "classes": np.array([1, 2]), "path": Path("a") / "b", "gap": math.nan, "né": (1,)}
+    write_json(path, data)
+    assert json.loads(path.read_text(encoding="utf-8")) == {
+        "iou": 0.5,
+        "classes": [1, 2],
+        "path": "a/b",
+        "gap": None,
+        "né": [1],
+    }
+    assert [p.name for p in tmp_path.iterdir()] == ["summary.json"]
+
+
+def test_a_failed_write_keeps_the_old_file(tmp_path):
+    path = tmp_path / "summary.json"
+    write_json(path, {"old": 1})
+    with pytest.raises(TypeError):
+        write_json(path, {"new": object()})
+    assert json.loads(path.read_text(encoding="utf-8")) == {"old": 1}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows file names are always valid Unicode")
+def test_a_file_name_that_is_no_unicode_does_not_lose_the_summary(tmp_path):
+    name = os.fsdecode(b"caf\xe9.pth")
+    write_json(tmp_path / "summary.json", {"best": name})
+    assert json.loads((tmp_path / "summary.json").read_text(encoding="utf-8"))["best"] == name
+
+
+def test_json_ready_leaves_plain_values_alone():
+    value = {"a": [1, 2.5, "x", None, True]}
+    assert json_ready(value) == value
