@@ -17,7 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from semiseg.config import conf_dir
 from semiseg.errors import SemisegError
-from semiseg.overrides import explain, with_stored
+from semiseg.overrides import check_groups, explain, with_stored
 
 VERBS = {
     "train": ("semiseg.train", "train one system, or several with -m"),
@@ -62,9 +62,11 @@ def run_verb(verb: str, overrides: list[str]) -> int:
             return function(config)
         except SemisegError as error:
             failures.append(str(error))
-            return complain(str(error))
+            complain(str(error))
+            return float("nan")  # the job's score, if a sweeper asks for one
 
     try:
+        check_groups(overrides)
         sys.argv = [f"semiseg {verb}", *with_stored(overrides)]
         hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=verb)(job)()
     except SemisegError as error:

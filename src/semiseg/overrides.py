@@ -7,12 +7,14 @@ from pathlib import Path
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 
 from semiseg.config import conf_dir, near
 from semiseg.errors import ConfigError
 
 GROUP_OVERRIDE = re.compile(r"^[a-z_]+=[\w./]+$")
+NO_WORD = re.compile(r"^([a-z_]+)=(null|true|false|[\d.]*)$")
 
 
 def explain(error: Exception, verb: str, overrides: list[str]) -> str:
@@ -25,11 +27,18 @@ def explain(error: Exception, verb: str, overrides: list[str]) -> str:
         return f"{group}={word}: there is no conf/{group}/{word}.yaml. {near(word, words(group))}"
     if "Ambiguous value" in text:
         return f"{text.splitlines()[0]}. Add -m to run each value: semiseg {verb} -m ..."
-    if match := re.search(r"Error parsing override '(.*)'", text):
-        return f"{match[1]!r} is no override; write KEY=VALUE, such as trainer.max_steps=500."
-    if "LexerNoViableAlt" in text or "mismatched input" in text or "extraneous input" in text:
-        return f"Cannot read this override; write KEY=VALUE, and quote values with spaces: 'KEY=\"a b\"'.\n{text}"
+    if isinstance(error, OverrideParseException):
+        form = "KEY=VALUE, such as trainer.max_steps=500, and quote a value of special characters: 'KEY=\"a, b\"'"
+        return f"{error.override!r} is no override; write {form}."
     return text.split("\nConfig search path")[0]
+
+
+def check_groups(overrides: list[str]) -> None:
+    """Raises ConfigError for a group set to null or a number, which Hydra would answer with a traceback."""
+    for override in overrides:
+        match = NO_WORD.match(override)
+        if match and (conf_dir() / match[1]).is_dir():
+            raise ConfigError(f"{override}: {match[1]} takes one of the words {', '.join(words(match[1]))}.")
 
 
 def words(group: str) -> list[str]:

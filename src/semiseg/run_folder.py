@@ -28,10 +28,12 @@ class RunFolder:
                 f"{latest} does not exist, so there is nothing to resume. Leave out resume=true to start."
             )
         if not resume and (latest.exists() or self.summary.exists()):
-            raise ConfigError(
-                f"{self.path} holds a run already. Continue it with resume=true name={self.path.name}, "
-                "or give another name=."
+            way = (
+                f"Continue it with resume=true name={self.path.name}"
+                if latest.exists()
+                else "It has no checkpoint to continue from: remove the folder"
             )
+            raise ConfigError(f"{self.path} holds a run already. {way}, or give another name=.")
         try:
             self.checkpoints.mkdir(parents=True, exist_ok=True)
             probe = self.checkpoints / ".probe"

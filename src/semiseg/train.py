@@ -40,7 +40,6 @@ def main(config: DictConfig) -> float:
     hydra = HydraConfig.get()
     folder = RunFolder(Path(hydra.runtime.output_dir))
     folder.open(config.resume)
-    folder.write_config(config, list(hydra.overrides.task))
     console = make_console(log_file=folder.path / "log.txt")
     try:
         run = Run(config, folder, console, dict(hydra.runtime.choices))
@@ -108,6 +107,8 @@ class Run:
     def execute(self) -> float:
         """Train, and leave a summary whichever way it ends."""
         self._restore()
+        # Not earlier: a resumption that is refused must leave the overrides that the next one starts from.
+        self.folder.write_config(self.config, list(HydraConfig.get().overrides.task))
         self._start_tracking()
         status = "failed"
         try:
@@ -128,6 +129,8 @@ class Run:
         state = files.load(path)
         if files.is_full_checkpoint(state):
             self.engine.load_state_dict(state, path)
+            if not self.config.resume:
+                self.engine.start_anew_in_folder()
             self.console.message(
                 f"Continuing from {path}: {self.engine.step} of {self.engine.total_steps} iterations done"
             )

@@ -1,5 +1,6 @@
 """Loaders: the same batches for any number of workers and from any start, and errors that arrive as they are."""
 
+import gc
 from itertools import islice
 
 import cv2
@@ -61,10 +62,16 @@ def test_global_random_state_is_left_alone(bundle, num_workers):
 def test_a_workers_error_arrives_as_it_was_raised(bundle, num_workers):
     path = bundle.index.image_path(int(bundle.pools.unlabeled[0]))
     path.write_bytes(b"broken")
+    loader = train_loader(
+        bundle, pool="unlabeled", aug=AUG, crop_size=16, batch_size=4, seed=0, num_workers=num_workers
+    )
     with pytest.raises(DataError) as caught:
-        batches(bundle, 2, num_workers=num_workers)
-    assert str(path) in str(caught.value)
-    assert "\n" not in str(caught.value), "one message, not the traceback of a worker"
+        list(islice(loader, 2))
+    message = str(caught.value)
+    del loader, caught  # the traceback would keep the workers waiting
+    gc.collect()
+    assert str(path) in message
+    assert "\n" not in message, "one message, not the traceback of a worker"
 
 
 @pytest.mark.parametrize(

@@ -135,6 +135,12 @@ def test_full_checkpoints_are_told_from_weights() -> None:
     assert not files.is_full_checkpoint(torch.zeros(3))
 
 
+def test_checkpoint_of_another_program_is_told_from_one_to_continue() -> None:
+    files.check_keys(STATE, STATE.keys(), Path("run.pth"))
+    with pytest.raises(CheckpointError, match=r"run\.pth cannot be continued, it holds no meter, random_states\."):
+        files.check_keys(STATE, STATE.keys() | {"random_states", "meter"}, Path("run.pth"))
+
+
 @pytest.mark.parametrize("other", [nn.Linear(2, 3), nn.Linear(2, 2, bias=False), nn.Sequential(nn.Linear(2, 2))])
 def test_another_models_state_is_refused_and_changes_nothing(other: nn.Module) -> None:
     mine = nn.Linear(2, 2)

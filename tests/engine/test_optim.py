@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -17,6 +18,7 @@ from semiseg.engine.optim import (
     total_steps,
 )
 from semiseg.engine.settings import OptimConfig, TrainerConfig
+from semiseg.errors import CheckpointError
 
 
 def roles() -> dict[str, list[nn.Parameter]]:
@@ -54,9 +56,7 @@ def test_factor_stays_in_range_beyond_the_end_and_for_runs_shorter_than_their_wa
 
 
 def test_groups_carry_the_multipliers_of_their_role() -> None:
-    config = OptimConfig(
-        lr=2.5e-4, weight_decay=5e-4, encoder_lr_mult=0.5, head_lr_mult=10.0, head_bias_lr_mult=20.0
-    )
+    config = OptimConfig(lr=2.5e-4, weight_decay=5e-4, encoder_lr_mult=0.5, head_lr_mult=10.0, head_bias_lr_mult=20.0)
     groups = parameter_groups(roles(), config)
     assert [group["base_lr"] for group in groups] == pytest.approx([1.25e-4, 2.5e-3, 5e-3])
     assert [group["lr"] for group in groups] == [group["base_lr"] for group in groups]
@@ -96,7 +96,7 @@ def test_loaded_optimizer_keeps_momentum_and_takes_the_configured_rates() -> Non
         group[0].grad = torch.ones(3)
     before.step()
     after = build_optimizer(parameters, OptimConfig(lr=0.5, head_lr_mult=4.0, momentum=0.9, weight_decay=0.2))
-    load_optimizer(after, before.state_dict())
+    load_optimizer(after, before.state_dict(), Path("run.pth"))
     assert [group["base_lr"] for group in after.param_groups] == [0.5, 2.0, 0.5]
     assert [group["weight_decay"] for group in after.param_groups] == [0.2, 0.2, 0.0]
     for group in parameters.values():
@@ -105,8 +105,16 @@ def test_loaded_optimizer_keeps_momentum_and_takes_the_configured_rates() -> Non
         torch.testing.assert_close(after.state[group[0]]["momentum_buffer"], momentum)
 
 
-@pytest.mark.parametrize(
-    ("steps", "epochs", "expected"), [(70, None, 70), (None, 3, 36), (70, 3, 36), (20, 3, 20)]
-)
+def test_state_of_another_optimiser_is_refused() -> None:
+    parameters = roles()
+    mine = build_optimizer(parameters, OptimConfig(optimizer="adamw"))
+    sgd = build_optimizer(parameters, OptimConfig(optimizer="sgd"))
+    other_roles = build_optimizer(parameters | {"head": []}, OptimConfig(optimizer="adamw"))
+    for other in (sgd, other_roles):
+        with pytest.raises(CheckpointError, match=r"run\.pth holds the state of another optimiser"):
+            load_optimizer(mine, other.state_dict(), Path("run.pth"))
+
+
+@pytest.mark.parametrize(("steps", "epochs", "expected"), [(70, None, 70), (None, 3, 36), (70, 3, 36), (20, 3, 20)])
 def test_length_is_whichever_ends_first(steps: int | None, epochs: int | None, expected: int) -> None:
     assert total_steps(TrainerConfig(max_steps=steps, max_epochs=epochs), steps_per_epoch=12) == expected

@@ -88,7 +88,8 @@ class PatchIndex:
     @classmethod
     def load(cls, path: Path, root: Path, key: str = "") -> PatchIndex:
         """Raises ValueError for a file of another format or with another key."""
-        with np.load(path, allow_pickle=False) as file:
+        # np.load leaves a damaged file open when it is given a path, and Windows then refuses to replace it.
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             header = json.loads(file["header"].tobytes())
             if header["format"] != FORMAT or header["key"] != key:
                 raise ValueError(f"{path} describes another state of the data")

@@ -22,7 +22,8 @@ class SampleLoader(DataLoader):
     def __iter__(self) -> Iterator[Sample]:  # pyright: ignore[reportIncompatibleMethodOverride]
         for item in super().__iter__():
             if isinstance(item, DataError):
-                raise item
+                # Raising `item` itself would tie this frame to its traceback, and the workers would stop seconds late.
+                raise DataError(*item.args)
             yield item
 
 

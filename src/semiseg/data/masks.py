@@ -40,7 +40,8 @@ def read_mask(path: Path, classes: ClassMap) -> UInt8:
     """Class ids [H, W], 255 = ignore, from a mask of ids or of the mapping's colours.
 
     - One channel, or three equal ones: class ids. Where a grey could be both an id and a colour of the mapping, the id
-      wins; but with a mapping that has white, a mask with white in three channels is one of colours.
+      wins. White is ignored, unless the mapping has white and every other grey in use (in one channel: and no colour
+      but greys): then the mask was drawn, such as buildings in white on black.
     - Other three channels: colours; white is ignored unless it belongs to a class. An alpha channel is dropped.
     - A palette PNG: its indices (as VOC has them), unless every colour it uses belongs to the mapping: then it is a
       mask of colours that was packed to save space, and its index order means nothing.
@@ -51,14 +52,23 @@ def read_mask(path: Path, classes: ClassMap) -> UInt8:
     if _is_palette_png(data):
         return _from_palette(path, data, classes)
     pixels = _decode(path, data, cv2.IMREAD_UNCHANGED)
-    if pixels.ndim == 2:
-        return _from_ids(path, pixels, classes)
-    blue, green, red = pixels[..., 0], pixels[..., 1], pixels[..., 2]
-    if np.array_equal(blue, green) and np.array_equal(blue, red):
-        white_is_class = WHITE in classes.colors and bool((blue == IGNORE_INDEX).any())
-        if not white_is_class:
-            return _from_ids(path, blue, classes)
-    return _from_colors(path, pixels, classes)
+    one_channel = pixels.ndim == 2
+    grey = pixels if one_channel else pixels[..., 0]
+    if not (one_channel or all(np.array_equal(grey, pixels[..., channel]) for channel in (1, 2))):
+        return _from_colors(path, pixels, classes)
+    if _is_drawn_in_grey(grey, classes, one_channel):
+        return _from_colors(path, np.stack([grey] * 3, axis=-1), classes)
+    return _from_ids(path, grey, classes)
+
+
+def _is_drawn_in_grey(grey: NDArray[Any], classes: ClassMap, one_channel: bool) -> bool:
+    """Whether 255 means the mapping's white rather than ignored; see `read_mask`."""
+    if WHITE not in classes.colors or not (grey == IGNORE_INDEX).any():
+        return False
+    greys = [red for red, green, blue in classes.colors if red == green == blue]
+    if one_channel and len(greys) < classes.num_classes:
+        return False
+    return bool(np.isin(grey, greys).all())
 
 
 def _read_bytes(path: Path) -> UInt8:

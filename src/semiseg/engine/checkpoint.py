@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile, ZipFile, is_zipfile
@@ -81,6 +81,16 @@ def _others(path: Path) -> str:
 def is_full_checkpoint(payload: Any) -> bool:
     """True for a checkpoint that training continues from, False for a plain weights file."""
     return isinstance(payload, Mapping) and "model_state" in payload and "iteration" in payload
+
+
+def check_keys(state: Mapping[str, Any], expected: Set[str], path: Path) -> None:
+    """Raises CheckpointError when a checkpoint lacks parts, as those of other programs do."""
+    missing = sorted(expected - state.keys())
+    if missing:
+        raise CheckpointError(
+            f"{path} cannot be continued, it holds no {', '.join(missing)}. To start from its weights alone, save its "
+            "model_state as a file of its own and give that as restore_from=PATH."
+        )
 
 
 def restore(module: nn.Module, state: Mapping[str, Any] | None, path: Path, part: str) -> None:

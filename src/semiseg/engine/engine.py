@@ -133,7 +133,8 @@ class Engine:
         with self.recorder.paused():
             result = self.evaluate(self.method.evaluated)
         self.evaluated_at = self.step
-        previous, is_best = self.best_miou, result.val.miou > self.best_miou
+        # The first counts even as NaN, where no class that counts occurs: the run has weights of record.
+        previous, is_best = self.best_miou, not self.best_step or result.val.miou > self.best_miou
         if is_best:
             self.best_miou, self.best_step, self.since_best = result.val.miou, self.step, 0
             self.checkpoints.save_best()
@@ -190,8 +191,9 @@ class Engine:
     def load_state_dict(self, state: dict[str, Any], path: Path) -> None:
         """Continue from a full checkpoint; `path` is named in errors. Length and batch size may differ from it.
 
-        Raises CheckpointError when it belongs to another model.
+        Raises CheckpointError when it belongs to another model, optimiser or program.
         """
+        files.check_keys(state, self.state_dict().keys(), path)
         method = self.method
         files.restore(method.student, state["model_state"], path, "model")
         if method.discriminator is not None:
@@ -201,7 +203,7 @@ class Engine:
         method.labeler.load_state_dict(state["labeler_state"], strict=False)
         for name, key in (("student", "optimizer_state"), ("discriminator", "optimizer_D_state")):
             if name in self.optimizers:
-                load_optimizer(self.optimizers[name], state[key])
+                load_optimizer(self.optimizers[name], state[key], path)
         self.scaler.load_state_dict(state["scaler_state"])
         self.step, self.position = state["iteration"], dict(state["data_position"])
         self.best_miou, self.best_step = state["best_val_miou"], state["best_step"]
@@ -209,3 +211,8 @@ class Engine:
         self.meter.load_state_dict(state["meter"], self.device)
         self.recorder.load_state_dict(state["recorder"])
         set_random_states(state["random_states"])
+
+    def start_anew_in_folder(self) -> None:
+        """After a restore from another run's folder: its best weights are not in this one, nor is its tracked run."""
+        self.best_miou, self.best_step, self.since_best, self.evaluated_at = -math.inf, 0, 0, -1
+        self.recorder.forget_run()

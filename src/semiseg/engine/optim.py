@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from semiseg.engine.settings import OptimConfig, TrainerConfig
+from semiseg.errors import CheckpointError
 
 Roles = dict[str, list[nn.Parameter]]
 
@@ -67,12 +69,25 @@ def set_lr(optimizer: Optimizer, config: OptimConfig, step: int, total_steps: in
         group["lr"] = group["base_lr"] * factor
 
 
-def load_optimizer(optimizer: Optimizer, state: dict[str, Any]) -> None:
-    """Momentum and moments from a checkpoint; rates and decay stay as configured now: they may change on resume."""
+def load_optimizer(optimizer: Optimizer, state: dict[str, Any], path: Path) -> None:
+    """Momentum and moments from a checkpoint; rates and decay stay as configured now: they may change on resume.
+
+    Raises CheckpointError when `path` holds the state of another kind of optimiser.
+    """
+    if _kind(state) != _kind(optimizer.state_dict()):
+        raise CheckpointError(
+            f"{path} holds the state of another optimiser. Continue with the optim= it was trained with, or start anew "
+            "from its weights with restore_from= and a weights file such as best_model.pth."
+        )
     configured = [{k: v for k, v in group.items() if k != "params"} for group in optimizer.param_groups]
     optimizer.load_state_dict(state)
     for group, values in zip(optimizer.param_groups, configured, strict=True):
         group.update(values)
+
+
+def _kind(state: dict[str, Any]) -> list[tuple[bool, int]]:
+    """Whether each group keeps Adam's moments or SGD's momentum, and of how many parameters."""
+    return [("betas" in group, len(group["params"])) for group in state["param_groups"]]
 
 
 def total_steps(trainer: TrainerConfig, steps_per_epoch: int) -> int:

@@ -162,3 +162,7 @@ class Recorder:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Counterpart of `state_dict`."""
         self.progress = Progress(**state)
+
+    def forget_run(self) -> None:
+        """Leave out what belongs to the run that a checkpoint came from: its scores and its name in the tracker."""
+        self.progress.best, self.progress.final, self.progress.run_id = {}, {}, None

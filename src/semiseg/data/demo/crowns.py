@@ -88,32 +88,29 @@ def draw_frond(
         leaf = np.stack([np.cos(lean), np.sin(lean)], axis=1) * (reach * rng.uniform(0.85, 1.1, len(along)))[:, None]
         for share, drop, bright in ((1.0, 0.22, 0.82), (0.6, 0.06, 1.0)):
             ends = np.stack([spine, spine + share * leaf], axis=1)
-            for line, z, t in zip(
-                (ends * 8).astype(np.int32), spine_height - drop, tone[:, side] * bright, strict=True
-            ):
+            ends = (ends * 8).astype(np.int32)  # eighths of a pixel
+            for line, z, t in zip(ends, spine_height - drop, tone[:, side] * bright, strict=True):
                 cv2.line(layers, line[0], line[1], (float(z), float(t), dry), 2, cv2.LINE_8, 3)
-    rib = [(spine * 8).astype(np.int32).reshape(-1, 1, 2)]
-    color = (float(spine_height.mean()) + 0.05, 1.35 - 0.2 * age, max(dry, 0.25))
-    cv2.polylines(layers, rib, False, color, max(1, round(0.03 * scale)), cv2.LINE_8, 3)
+    midrib = (float(spine_height.mean()) + 0.05, 1.35 - 0.2 * age, max(dry, 0.25))
+    cv2.polylines(layers, [(spine * 8).astype(np.int32)], False, midrib, 1, cv2.LINE_8, 3)
 
 
 def broadleaf(rng: np.random.Generator, radius: float, trunk: float, scale: float) -> Crown:
     """A rounded crown: clumps of leaves as domes on a larger dome, ragged at the edge."""
-    side = int(2.4 * radius * scale) | 1
+    side = int(2.6 * radius * scale + 4) | 1
     height = np.zeros((side, side), np.float32)
     tone = np.ones((side, side), np.float32)
     for _ in range(int(26 + 10 * radius)):
         distance, angle = radius * 0.85 * np.sqrt(rng.random()), rng.uniform(0, 2 * np.pi)
         size = radius * rng.uniform(0.16, 0.34)
         half = int(size * scale) + 1
-        left, top = (int(side / 2 + distance * f(angle) * scale) - half for f in (np.cos, np.sin))
-        box = np.s_[max(top, 0) : top + 2 * half, max(left, 0) : left + 2 * half]
-        y, x = (np.mgrid[box].astype(np.float32) - [[[top + half]], [[left + half]]]) / scale
-        dome = np.sqrt(np.maximum(size**2 - x**2 - y**2, 0))
+        column, row = (int(side / 2 + distance * f(angle) * scale) for f in (np.cos, np.sin))
+        box = np.s_[row - half : row + half, column - half : column + half]
+        y, x = np.ogrid[-half:half, -half:half]
+        dome = np.sqrt(np.maximum(size**2 - (x**2 + y**2) / scale**2, 0))
         base = trunk + 0.75 * np.sqrt(radius**2 - distance**2) - 0.4 * size
-        rise = np.where(dome > 0, base + dome, 0)[: side - box[0].start, : side - box[1].start]
-        higher = rise > height[box]
-        height[box][higher] = rise[higher]
+        higher = (dome > 0) & (base + dome > height[box])
+        height[box][higher] = (base + dome)[higher]
         tone[box][higher] = rng.uniform(0.8, 1.15)
     leaves = fractal(rng, height.shape, 0.35 * scale, 0.9)
     body = cv2.blur((height > 0).astype(np.float32), (5, 5)) + 0.14 * leaves > 0.6

@@ -77,7 +77,7 @@ def set_out(
     points: Iterator[Point],
     plant: Callable[[float, float], None],
 ) -> None:
-    """Call `plant` at the pixels (x, y) of `points` that are `free` [H, W]; the nearest pixel tells for those outside."""
+    """Call `plant` at the pixels of `points` that are `free` [H, W]; outside the image its nearest pixel tells."""
     ratio = canvas.scale / land.scale
     for along, across in points:
         x, y = (ratio * c for c in land.pixel(along, across))

@@ -30,7 +30,7 @@ def draw_roof(rng: np.random.Generator, shed: bool) -> Roof:
     """The measures and material of one roof; a shed is small, low and of sheet metal."""
     tiled = not shed and rng.random() < 0.4
     colors = TILE if tiled else ZINC
-    size = (rng.uniform(3, 4.5), rng.uniform(2.4, 3.2)) if shed else (rng.uniform(6.5, 9.5), rng.uniform(5, 6.2))
+    size = (rng.uniform(3, 4.5), rng.uniform(2.4, 3.2)) if shed else (rng.uniform(7.5, 10.5), rng.uniform(5.5, 7))
     return Roof(
         length=size[0],
         width=size[1],

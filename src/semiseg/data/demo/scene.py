@@ -121,7 +121,7 @@ def put_buildings(canvas: Canvas, rng: np.random.Generator, land: Land, uses: Us
 def best_site(
     rng: np.random.Generator, canvas: Canvas, land: Land, plot: Plot, free: Field, reach: float, size: float
 ) -> tuple[float, float]:
-    """The pixel (x, y) with the most room for `size` metres, of a few within `reach` plot sizes of the plot's centre."""
+    """The pixel (x, y) with the most room for `size` metres, of a few within `reach` plot sizes of its centre."""
     room = cv2.blur(free[::8, ::8], (int(size * canvas.scale / 8) | 1,) * 2, borderType=cv2.BORDER_CONSTANT)
     sites = []
     for offset in rng.uniform(-reach, reach, (12, 2)):

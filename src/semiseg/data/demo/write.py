@@ -44,10 +44,11 @@ class DemoSet:
 
     def __post_init__(self) -> None:
         rows, columns = self.scene_size
-        if self.patch_size < 32 or rows % self.patch_size or columns % self.patch_size or min(rows, columns) < 256:
+        too_small = min(rows, columns) < 384 or max(rows, columns) < 512  # to show every class
+        if too_small or self.patch_size < 32 or rows % self.patch_size or columns % self.patch_size:
             raise ConfigError(
                 f"data.layout.scene_size is {rows}x{columns} and patch_size {self.patch_size}: a scene needs at least "
-                "256x256 pixels, both sides multiples of patch_size, such as [512,768] and 256."
+                "384x512 pixels, both sides multiples of patch_size, such as [512,768] and 256."
             )
         if min(self.labeled_flights, self.val_flights) < 2 or self.labeled_flights + self.val_flights >= self.flights:
             raise ConfigError(

@@ -55,11 +55,11 @@ def list_folder(root: Path, folder: Path, pattern: NamePattern, places: list[Pla
     """
     names = _names(folder, pattern.prefix)
     place = np.full(len(names), -1, dtype=np.int32)
-    below = folder.relative_to(root).as_posix()
+    below = "" if folder == root else f"{folder.relative_to(root).as_posix()}/"
     for suffix in _suffixes(names):
         if suffix.lower() in pattern.suffixes:
             place[np.char.endswith(names, os.fsencode(pattern.ending + suffix))] = len(places)
-            places.append((f"{below}/{pattern.prefix}", pattern.ending + suffix))
+            places.append((f"{below}{pattern.prefix}", pattern.ending + suffix))
     if not (place >= 0).all():
         names, place = names[place >= 0], place[place >= 0]
     stems = _cut(names, np.char.rfind(names, b".") - len(os.fsencode(pattern.ending)))

@@ -1,0 +1,238 @@
+"""The loop: order of the updates, when it logs, evaluates, saves and stops."""
+
+from __future__ import annotations
+
+import math
+import sys
+
+import pytest
+import torch
+from torch import Tensor
+
+from semiseg.engine import checkpoint as files
+from semiseg.engine.settings import OptimConfig
+from semiseg.errors import SemisegError
+from semiseg.pseudo_label import DiscriminatorGate, SoftmaxThreshold
+
+GUIDE_KEYS = {
+    "iteration",
+    "model_state",
+    "model_D_state",
+    "optimizer_state",
+    "optimizer_D_state",
+    "best_val_miou",
+}
+
+
+def gate(**settings) -> DiscriminatorGate:
+    return DiscriminatorGate(**{"optim": {}, "threshold": 0.0, "start_step": 0} | settings)
+
+
+def parameters(module: torch.nn.Module) -> list[Tensor]:
+    return [parameter.detach().clone() for parameter in module.parameters()]
+
+
+def moved(before: list[Tensor], after: list[Tensor]) -> bool:
+    return any(not torch.equal(a, b) for a, b in zip(before, after, strict=True))
+
+
+def files_of(engine) -> set[str]:
+    return {path.name for path in engine.checkpoints.folder.iterdir()}
+
+
+def test_both_backward_passes_come_before_either_optimiser_moves(make_engine) -> None:
+    engine = make_engine(gate(), max_steps=2)
+    events: list[str] = []
+    for name, optimizer in engine.optimizers.items():
+        optimizer.register_step_pre_hook(lambda *_, name=name: events.append(f"step {name}"))
+        for group in optimizer.param_groups:
+            for parameter in group["params"]:
+                parameter.register_hook(lambda _, name=name: events.append(f"gradient {name}"))
+    engine.fit()
+    once = [event for event, before in zip(events, [None, *events], strict=False) if event != before]
+    halves = once[: len(once) // 2], once[len(once) // 2 :]
+    for events_of_step in halves:
+        assert events_of_step[:2] == ["gradient student", "gradient discriminator"]
+        assert sorted(events_of_step[2:]) == ["step discriminator", "step student"]
+
+
+def test_no_gradient_is_left_for_the_next_step(make_engine) -> None:
+    engine = make_engine(gate(), max_steps=1)
+    engine.fit()
+    assert all(parameter.grad is None for parameter in engine.method.parameters())
+
+
+def test_an_optimiser_without_a_loss_does_not_move(make_engine) -> None:
+    engine = make_engine(
+        gate(start_step=2, discriminator_start=2), optim=OptimConfig(optimizer="adamw", weight_decay=0.1), max_steps=2
+    )
+    student, discriminator = parameters(engine.method.student), parameters(engine.method.discriminator)
+    engine.fit()
+    assert moved(student, parameters(engine.method.student))
+    assert not moved(discriminator, parameters(engine.method.discriminator))
+    assert engine.optimizers["discriminator"].state == {}
+
+
+def test_two_accumulated_half_batches_are_one_batch(make_engine) -> None:
+    whole, halves = make_engine(max_steps=3, batch_size=4), make_engine(max_steps=3, batch_size=2, accumulate=2)
+    start = parameters(whole.method.student)
+    for engine in (whole, halves):
+        engine.fit()
+    assert moved(start, parameters(whole.method.student))
+    torch.testing.assert_close(parameters(halves.method.student), parameters(whole.method.student))
+    assert halves.stream.position == whole.stream.position == {"labeled": 12}
+
+
+def test_gradients_are_clipped_to_their_norm(make_engine) -> None:
+    optim = OptimConfig(lr=1.0, momentum=0.0, grad_clip=0.01)
+    engine = make_engine(optim=optim, max_steps=1)
+    before = parameters(engine.method.student)
+    engine.fit()
+    change = [a - b for a, b in zip(before, parameters(engine.method.student), strict=True)]
+    assert math.sqrt(sum(float((c**2).sum()) for c in change)) == pytest.approx(0.01, rel=1e-4)
+
+
+def test_rates_follow_the_schedule(make_engine) -> None:
+    engine = make_engine(optim=OptimConfig(lr=0.1, power=1.0), max_steps=4, log_every=1)
+    engine.fit()
+    rates = [engine.recorder.logs[step]["lr/student"] for step in (1, 2, 3, 4)]
+    assert rates == pytest.approx([0.1, 0.075, 0.05, 0.025])
+
+
+def test_average_follows_each_step(make_engine) -> None:
+    engine = make_engine(ema_decay=0.9, max_steps=3)
+    engine.fit()
+    assert engine.method.ema.updates == 3
+    assert {"best_model_ema.pth", "final_model_ema.pth"} <= files_of(engine)
+
+
+def test_it_logs_every_log_every_steps_and_at_the_end(make_engine) -> None:
+    engine = make_engine(max_steps=7, log_every=3)
+    engine.fit()
+    assert list(engine.recorder.logs) == [3, 6, 7]
+    assert set(engine.recorder.logs[3]) == {"loss/ce", "loss/total", "lr/student"}
+
+
+def test_files_are_saved_when_due(make_engine) -> None:
+    engine = make_engine(max_steps=5, eval_every=2, save_latest_every=2, save_every=3)
+    assert engine.fit() == "finished"
+    assert files_of(engine) == {
+        "latest_checkpoint.pth",
+        "latest_model.pth",
+        "checkpoint_3.pth",
+        "best_model.pth",
+        "final_model.pth",
+    }
+    assert files.load(engine.checkpoints.latest)["iteration"] == 5
+    assert engine.recorder.evaluations == [2, 4, 5]
+    assert engine.stream.closed
+
+
+def test_length_and_evaluations_in_epochs(make_engine) -> None:
+    engine = make_engine(max_steps=None, max_epochs=3, steps_per_epoch=4)
+    assert engine.fit() == "finished"
+    assert engine.step == 12
+    assert engine.recorder.evaluations == [4, 8, 12]
+
+
+def test_it_stops_after_patience_evaluations_without_a_new_best(make_engine) -> None:
+    scores = (0.5, 0.4, 0.6, 0.6, 0.5, 0.9)
+    engine = make_engine(max_steps=20, eval_every=1, early_stop_patience=2, scores=scores)
+    assert engine.fit() == "stopped early"
+    assert (engine.step, engine.best_step, engine.best_miou) == (5, 3, 0.6)
+    assert files.load(engine.checkpoints.latest)["iteration"] == 5
+    assert engine.recorder.evaluations == [1, 2, 3, 4, 5]
+
+
+def test_best_weights_are_those_of_the_best_evaluation(make_engine) -> None:
+    engine = make_engine(max_steps=3, eval_every=1, save_every=1, scores=(0.5, 0.6, 0.4))
+    engine.fit()
+    folder = engine.checkpoints.folder
+    best = torch.load(folder / "best_model.pth", weights_only=True)
+    second = files.load(folder / "checkpoint_2.pth")
+    torch.testing.assert_close(dict(best), dict(second["model_state"]), rtol=0, atol=0)
+    assert not torch.equal(best["head.bias"], files.load(folder / "checkpoint_3.pth")["model_state"]["head.bias"])
+
+
+def test_a_run_whose_score_is_undefined_still_leaves_weights(make_engine) -> None:
+    engine = make_engine(max_steps=2, eval_every=1, scores=(math.nan,))
+    engine.fit()
+    assert (engine.checkpoints.folder / "best_model.pth").is_file()
+    assert engine.best_step == 1
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_with_a_remedy(make_engine) -> None:
+    engine = make_engine(optim=OptimConfig(lr=1e30), max_steps=10, log_every=2)
+    with pytest.raises(SemisegError, match=r"loss/ce.* not finite at step [24].*optim\.lr"):
+        engine.fit()
+
+
+def test_checkpoint_has_the_guides_keys(make_engine) -> None:
+    with_gate, without = make_engine(gate(), ema_decay=0.9).state_dict(), make_engine().state_dict()
+    assert with_gate.keys() == without.keys()
+    assert with_gate.keys() >= GUIDE_KEYS
+    assert without["model_D_state"] is without["optimizer_D_state"] is without["ema_state"] is None
+
+
+@pytest.mark.parametrize("labeler", [gate, lambda: SoftmaxThreshold(0.0, start_step=0, teacher="ema")])
+def test_resumed_engine_ends_where_the_unbroken_one_does(make_engine, labeler) -> None:
+    settings = {"ema_decay": 0.9, "optim": OptimConfig(lr=0.1, momentum=0.9), "log_every": 4, "save_every": 3}
+    unbroken = make_engine(labeler(), max_steps=6, **settings)
+    unbroken.fit()
+    path = unbroken.checkpoints.folder / "checkpoint_3.pth"
+    resumed = make_engine(labeler(), max_steps=6, **settings)
+    resumed.load_state_dict(files.load(path), path)
+    assert resumed.step == 3
+    assert resumed.fit() == "finished"
+    assert resumed.recorder.logs == {step: unbroken.recorder.logs[step] for step in (4, 6)}
+    assert not moved(parameters(unbroken.method), parameters(resumed.method))
+    assert resumed.method.ema.updates == unbroken.method.ema.updates == 6
+
+
+class Syncs:
+    """Counts what makes the host wait for a device, by the finished steps at which it happened."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.engine, self.calls = None, []
+        for name in ("item", "tolist", "cpu", "numpy", "nonzero", "__bool__", "__int__", "__float__", "__index__"):
+            monkeypatch.setattr(Tensor, name, self.counting(name, getattr(Tensor, name)))
+
+    def counting(self, name, original):
+        def call(tensor, *args, **kwargs):
+            caller = sys._getframe(1).f_code.co_filename
+            if self.engine is not None and "optim" not in caller:  # Adam reads its own step count, kept on the host
+                self.calls.append((self.engine.step, name))
+            return original(tensor, *args, **kwargs)
+
+        return call
+
+
+@pytest.mark.parametrize("labeler", [gate, lambda: SoftmaxThreshold(0.5, start_step=0)])
+def test_nothing_waits_for_the_device_between_log_steps(make_engine, monkeypatch, labeler) -> None:
+    optim = OptimConfig(optimizer="adamw", grad_clip=10.0)
+    engine = make_engine(labeler(), optim=optim, ema_decay=0.9, max_steps=6, log_every=3, eval_every=6)
+    syncs = Syncs(monkeypatch)
+    stream = engine.open_stream({})
+    batches = iter([next(stream) for _ in range(6)])
+    monkeypatch.setattr(type(stream), "__next__", lambda self: next(batches))
+    syncs.engine = engine
+    engine.fit()
+    assert {step for step, _ in syncs.calls} <= {3, 6}
+    assert (3, "tolist") in syncs.calls
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("labeler", [gate, lambda: SoftmaxThreshold(0.5, start_step=0)])
+def test_a_cuda_step_never_synchronises(make_engine, labeler) -> None:
+    """PyTorch itself reports every synchronisation, those inside its kernels included."""
+    optim = OptimConfig(optimizer="adamw", grad_clip=10.0)
+    engine = make_engine(labeler(), optim=optim, ema_decay=0.9, device="cuda")
+    engine.method.train()
+    batches = iter([next(engine.open_stream({})) for _ in range(4)])
+    engine._train_step(batches)  # allocations and the optimisers' state may wait
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        for _ in range(3):
+            engine._train_step(batches)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
