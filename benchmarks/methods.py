@@ -37,6 +37,8 @@ METHODS = {
     "V3": ["pseudo_label=softmax", "pseudo_label.start_step={sixth}"],
     "V3 global": ["pseudo_label=softmax_global", "pseudo_label.start_step={sixth}"],
 }
+KEPT = ["best_val_miou", "final_val_miou", "best_step", "class_iou", "gap", "seconds_per_step", "st_coverage",
+        "st_precision", "st_pixels", "st_images", "hardware", "git_commit", "versions", "data_fingerprint"]  # fmt: skip
 TRACKED = ("st/coverage", "st/precision", "st/pixels", "val/miou", "val/iou")
 
 
@@ -101,8 +103,6 @@ def run(job: Job, threads: int) -> None:
 
 def figures(job: Job, summary: dict[str, Any], folder: Path) -> dict[str, Any]:
     """What the tables need of a run, small enough to keep."""
-    keys = ("best_val_miou", "final_val_miou", "best_step", "class_iou", "gap", "seconds_per_step", "hardware",
-            "git_commit", "versions", "st_coverage", "st_precision", "st_pixels", "st_images", "data_fingerprint")  # fmt: skip
     history: dict[str, list[list[float]]] = {}
     for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines():
         record = json.loads(line)
@@ -110,7 +110,7 @@ def figures(job: Job, summary: dict[str, Any], folder: Path) -> dict[str, Any]:
             if name.startswith(TRACKED) and record["step"] % (job.steps // 6) == 0:
                 history.setdefault(name, []).append([record["step"], round(value, 4)])
     identity = {"labels": job.labels, "method": job.method, "seed": job.seed, "steps": job.steps}
-    return identity | {key: summary.get(key) for key in keys} | {"overrides": job.overrides(), "history": history}
+    return identity | {key: summary.get(key) for key in KEPT} | {"overrides": job.overrides(), "history": history}
 
 
 def load_results(steps: int) -> list[dict[str, Any]]:
@@ -126,6 +126,7 @@ def spread(values: list[float]) -> str:
 
 def table(rows: list[dict[str, Any]], labels: str) -> list[str]:
     """One list's comparison as Markdown, with the share of the few-to-all gap that each method closes."""
+
     def of(method: str, which: str) -> list[dict[str, Any]]:
         return [row for row in rows if row["method"] == method and row["labels"] == which]
 

@@ -80,7 +80,8 @@ def engine_loop(run: Run, batch: Batch) -> Callable[[int], None]:
 
 def bare_loop(run: Run, batch: Batch) -> Callable[[int], None]:
     """The same forward, backward and step as a script would write them."""
-    student, loss, labeler = copy.deepcopy(run.method.student).train(), run.method.loss, run.method.labeler
+    student, loss = copy.deepcopy(run.method.student).train(), run.method.loss
+    thresholds: torch.Tensor = dict(run.method.labeler.named_buffers()).get("thresholds", torch.zeros(0))
     optimizer = build_optimizer(student.parameter_roles(), run.optim)
     decay = run.optim.ema_decay
     average = (
@@ -95,7 +96,7 @@ def bare_loop(run: Run, batch: Batch) -> Callable[[int], None]:
                 with torch.no_grad():
                     confidence, target = student(batch.unlabeled).softmax(2).mean(0).max(1)
                 student.train()
-                target = target.masked_fill(confidence <= labeler.thresholds[target], 255)
+                target = target.masked_fill(confidence <= thresholds[target], 255)
                 total = total + loss(student(batch.unlabeled), target)[0]
             total.backward()
             if run.optim.grad_clip is not None:
@@ -144,9 +145,7 @@ def main() -> None:
     print(f"| loop | s/step, median of {counts['rounds']} rounds of {counts['steps']} steps | fastest |\n|---|---|---|")
     for name, values in times.items():
         print(f"| {name} | {statistics.median(values):.4f} | {min(values):.4f} |")
-    print(
-        f"engine / bare: {statistics.median(ratios):.3f} (median of the rounds' ratios), {torch.get_num_threads()} threads"
-    )
+    print(f"engine / bare: {statistics.median(ratios):.3f} (median of the rounds), {torch.get_num_threads()} threads")
 
 
 if __name__ == "__main__":

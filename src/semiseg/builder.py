@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,8 @@ from semiseg.data.batches import BatchStream
 from semiseg.data.build import DataBundle, build_data
 from semiseg.data.config import DataConfig
 from semiseg.data.frequency import balanced_weights
-from semiseg.engine.device import pick_device, pick_dtype
+from semiseg.data.stream import Pool
+from semiseg.engine.device import Hardware
 from semiseg.engine.optim import build_optimizer
 from semiseg.engine.settings import OptimConfig, TrainerConfig
 from semiseg.errors import ConfigError
@@ -68,25 +68,6 @@ def build_labeler(config: DictConfig, bundle: DataBundle, total_steps: int) -> P
     return labeler
 
 
-@dataclass
-class Hardware:
-    """Where and in which precision the run computes."""
-
-    device: torch.device
-    dtype: torch.dtype
-    num_workers: int
-
-    @classmethod
-    def of(cls, trainer: TrainerConfig) -> Hardware:
-        """Raises ConfigError for a device or precision this machine lacks."""
-        device = pick_device(trainer.device)
-        workers = trainer.num_workers
-        if workers is None:
-            # Loading beside a training on the same cores gains nothing; a GPU wants the cores to feed it.
-            workers = 0 if device.type == "cpu" else min(8, os.cpu_count() or 1)
-        return cls(device, pick_dtype(trainer.precision, device), workers)
-
-
 def build_method(config: DictConfig, bundle: DataBundle, optim: OptimConfig, total_steps: int) -> SemiSupervised:
     """Student, loss, pseudo-labeler and average, on the CPU."""
     restored = config.resume or config.restore_from is not None
@@ -119,7 +100,7 @@ def build_stream(
     labeler: PseudoLabeler,
     hardware: Hardware,
     seed: int,
-    start: dict[str, int],
+    start: Mapping[Pool, int],
 ) -> BatchStream:
     """The batches from `start` on; pools that the pseudo-labeler does not read are not loaded."""
     return BatchStream(

@@ -57,7 +57,7 @@ def run_verb(verb: str, overrides: list[str]) -> int:
     failures: list[str] = []
 
     def job(config: DictConfig) -> Any:
-        """One job of the verb. Hydra would print a line of its own about what it raises, so it raises nothing expected."""
+        """One job of the verb. It raises nothing expected, because Hydra would print a line of its own about it."""
         try:
             return function(config)
         except SemisegError as error:

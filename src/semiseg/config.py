@@ -41,21 +41,27 @@ def resolved(node: Any, where: str) -> dict[str, Any]:
 
 
 def settings(cls: type[T], node: Any, where: str) -> T:
-    """A dataclass of closed settings from its config node.
+    """A dataclass of closed settings from its config node, which stands at `where` ("" = outside every group).
 
     Raises ConfigError for a key the dataclass does not have, a value of the wrong type, or whatever its
     `__post_init__` refuses.
     """
     values = resolved(node, where) if OmegaConf.is_config(node) else node
+    prefix = f"{where}." if where else ""
     known = {f.name for f in fields(cls)}  # type: ignore[arg-type]
     for key in values:
         if key not in known:
-            raise ConfigError(f"{where}.{key} is no setting. {near(str(key), known)}")
+            raise ConfigError(f"{prefix}{key} is no setting. {near(str(key), known)}")
     try:
         return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(cls), values))  # type: ignore[return-value]
     except OmegaConfBaseException as error:
         key = error.full_key or error.key or ""
-        raise ConfigError(f"{where}.{key.removeprefix(f'{where}.')}: {str(error).splitlines()[0]}") from error
+        raise ConfigError(f"{prefix}{key.removeprefix(prefix)}: {str(error).splitlines()[0]}") from error
+
+
+def ungrouped(config: DictConfig) -> dict[str, Any]:
+    """The settings outside every group, such as `seed`."""
+    return {key: value for key, value in resolved(config, "config").items() if not isinstance(value, dict)}
 
 
 def check_missing(config: DictConfig) -> None:

@@ -84,7 +84,7 @@ def with_stored(overrides: list[str]) -> list[str]:
     stored = experiment / typed.get("name", "") / ".hydra" / "overrides.yaml"
     if "name" not in typed or not stored.is_file():
         raise ConfigError(f"resume=true needs the name of a run in {experiment}: {_resumable(experiment)}")
-    again = [o for o in OmegaConf.to_container(OmegaConf.load(stored)) if key_of(o) not in typed]  # type: ignore[union-attr]
+    again = [str(o) for o in OmegaConf.load(stored) if key_of(str(o)) not in typed]
     return [*again, *overrides]
 
 

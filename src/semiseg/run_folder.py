@@ -9,6 +9,7 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from semiseg.errors import CheckpointError, ConfigError
+from semiseg.tracking.local import write_text
 
 
 class RunFolder:
@@ -46,10 +47,8 @@ class RunFolder:
 
     def write_config(self, config: DictConfig, overrides: list[str]) -> None:
         """`.hydra/config.yaml` and `.hydra/overrides.yaml`, enough to run it again."""
-        hydra = self.path / ".hydra"
-        hydra.mkdir(exist_ok=True)
-        (hydra / "config.yaml").write_text(OmegaConf.to_yaml(config, resolve=True), encoding="utf-8")
-        (hydra / "overrides.yaml").write_text(OmegaConf.to_yaml(overrides), encoding="utf-8")
+        write_text(self.path / ".hydra" / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
+        write_text(self.path / ".hydra" / "overrides.yaml", OmegaConf.to_yaml(overrides))
 
 
 def git_commit() -> str | None:

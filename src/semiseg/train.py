@@ -11,16 +11,17 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from semiseg import __version__, builder
-from semiseg.config import build, check_missing, plain, settings
+from semiseg.config import build, check_missing, plain, settings, ungrouped
 from semiseg.console import Console, make_console
 from semiseg.engine import checkpoint as files
 from semiseg.engine.checkpoint import CheckpointFolder
-from semiseg.engine.device import seed_everything
+from semiseg.engine.device import Hardware, seed_everything
 from semiseg.engine.engine import Engine
 from semiseg.engine.evaluator import Evaluator
 from semiseg.engine.optim import total_steps
 from semiseg.engine.recorder import Recorder
-from semiseg.engine.settings import OptimConfig, TrainerConfig
+from semiseg.engine.settings import OptimConfig, RunConfig, TrainerConfig
+from semiseg.errors import ConfigError
 from semiseg.methods import SemiSupervised
 from semiseg.models.weights import load_weights
 from semiseg.run_folder import RunFolder, command_line, git_commit
@@ -37,6 +38,7 @@ def main(config: DictConfig) -> float:
     Raises a SemisegError for every mistake a user can make, before anything is overwritten.
     """
     check_missing(config)
+    config.update(vars(settings(RunConfig, ungrouped(config), "")))  # before it is checked, `no` is a text and true
     hydra = HydraConfig.get()
     folder = RunFolder(Path(hydra.runtime.output_dir))
     folder.open(config.resume)
@@ -44,6 +46,11 @@ def main(config: DictConfig) -> float:
     try:
         run = Run(config, folder, console, dict(hydra.runtime.choices))
         return run.execute()
+    except OSError as error:  # a full disk names no file
+        raise ConfigError(
+            f"{error.filename or folder.path}: {error.strerror}. Free space or check the permissions there, or give "
+            "another folder with output=PATH."
+        ) from error
     finally:
         console.close()
 
@@ -55,7 +62,7 @@ class Run:
         self.config, self.folder, self.console, self.choices = config, folder, console, choices
         self.trainer = settings(TrainerConfig, config.trainer, "trainer")
         self.optim = settings(OptimConfig, config.optim, "optim")
-        self.hardware = builder.Hardware.of(self.trainer)
+        self.hardware = Hardware.of(self.trainer)
         self.tracker: Tracker = build(config.tracking, "tracking")
         self.aug = build(config.aug, "aug")
         seed_everything(config.seed, self.trainer.deterministic)
@@ -73,7 +80,7 @@ class Run:
         if method.student.weights_report is not None:
             self.console.message(f"Encoder weights: {method.student.weights_report}")
         layout = torch.channels_last if self.trainer.channels_last else torch.contiguous_format
-        return method.to(self.hardware.device, memory_format=layout)
+        return method.to(device=self.hardware.device, memory_format=layout)  # pyright: ignore[reportCallIssue]
 
     def _recorder(self) -> Recorder:
         trainer = self.trainer
@@ -98,7 +105,7 @@ class Run:
             open_stream=lambda start: builder.build_stream(
                 self.bundle, self.aug, self.trainer, method.labeler, hardware, self.config.seed, start
             ),
-            evaluate=Evaluator(self.bundle, self.trainer, hardware.device, hardware.dtype),
+            evaluate=Evaluator(self.bundle, self.trainer.eval_batch_size, hardware),
             checkpoints=CheckpointFolder(self.folder.checkpoints, {k: n for k, n in networks.items() if n is not None}),
             recorder=self.recorder,
             config=plain(self.config),

@@ -34,7 +34,7 @@ SOURCES = {  # by flight
     "salak-2-2": ("south_1",),  # without masks
 }
 LISTS = {"labeled.txt": ("east_1", "east_2"), "val.txt": ("north_1", "north_2")}
-VOLATILE = ("time", "images_per_s", "peak_memory_mib")  # of a line of metrics.jsonl: what two equal runs differ in
+VOLATILE = ("time", "images_per_s", "seconds_per_step", "peak_memory_mib")  # of a line of metrics.jsonl: what two equal runs differ in
 DEFAULTS = (
     "data=salak",
     "data.root=data",
@@ -137,22 +137,30 @@ class Workplace:
     def run(self, name: str) -> RunFiles:
         return RunFiles(self.path / "runs" / "semiseg" / name)
 
+    @contextmanager
+    def entered(self) -> Iterator[None]:
+        """In the folder, and out of it with the process as it was."""
+        with process_state(), contextlib.chdir(self.path):
+            yield
+
     def command(self, *overrides: str) -> int:
         """The exit status of `semiseg train` with these overrides and no others."""
-        with process_state(), contextlib.chdir(self.path):
+        with self.entered():
             return run_verb("train", list(overrides))
 
-    def train(self, *overrides: str) -> int:
-        """The same with those of `DEFAULTS` that are not given otherwise."""
-        return self.command(*with_defaults(DEFAULTS, overrides))
+    def typed(self, *overrides: str) -> list[str]:
+        """The overrides, and those of `DEFAULTS` that they do not give."""
+        return with_defaults(DEFAULTS, overrides)
 
-    def small(self, *overrides: str) -> list[str]:
-        """Two steps of the smallest network, for tests to which the system does not matter."""
+    def typed_small(self, *overrides: str) -> list[str]:
+        """The same for two steps of the smallest network, for tests to which the system does not matter."""
         return with_defaults((*DEFAULTS, *SMALL), overrides)
 
+    def train(self, *overrides: str) -> int:
+        return self.command(*self.typed(*overrides))
+
     def train_small(self, *overrides: str) -> int:
-        """The exit status of a training of `small`."""
-        return self.command(*self.small(*overrides))
+        return self.command(*self.typed_small(*overrides))
 
 
 def with_defaults(defaults: tuple[str, ...], overrides: tuple[str, ...]) -> list[str]:

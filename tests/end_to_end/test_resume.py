@@ -131,7 +131,7 @@ run_verb("train", {overrides!r})
 def test_a_killed_process_continues_from_its_last_checkpoint(place):
     typed = ["trainer.max_steps=4", "trainer.eval_every=2", "trainer.save_latest_every=1"]
     assert place.train_small("name=whole", *typed) == 0
-    overrides = place.small("name=killed", *typed)
+    overrides = place.typed_small("name=killed", *typed)
     process = subprocess.run([sys.executable, "-c", KILLED.format(overrides=overrides)], cwd=place.path)
     assert process.returncode == 137
     killed = place.run("killed")

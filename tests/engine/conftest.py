@@ -109,6 +109,7 @@ def make_engine(tmp_path: Path) -> Callable[..., TinyEngine]:
         ema_decay: float | None = None,
         steps_per_epoch: int = 4,
         device: str = "cpu",
+        dtype: torch.dtype = torch.float32,
         **trainer: Any,
     ) -> TinyEngine:
         torch.manual_seed(1)
@@ -142,7 +143,7 @@ def make_engine(tmp_path: Path) -> Callable[..., TinyEngine]:
             optim=dict.fromkeys(optimizers, optim),
             trainer=settings,
             device=torch.device(device),
-            dtype=torch.float32,
+            dtype=dtype,
             steps_per_epoch=steps_per_epoch,
             checkpoints=CheckpointFolder(folder, networks),
             config={"seed": 0},

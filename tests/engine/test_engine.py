@@ -92,6 +92,16 @@ def test_gradients_are_clipped_to_their_norm(make_engine) -> None:
     assert math.sqrt(sum(float((c**2).sum()) for c in change)) == pytest.approx(0.01, rel=1e-4)
 
 
+def test_in_bfloat16_the_teachers_pass_costs_the_student_no_gradient(make_engine) -> None:
+    """Autocast keeps cast weights: ones cast without a gradient would cut the student off."""
+    engine = make_engine(SoftmaxThreshold(0.0, start_step=0), dtype=torch.bfloat16, max_steps=1)
+    before = parameters(engine.method.student)
+    engine.fit()
+    for old, new in zip(before, parameters(engine.method.student), strict=True):
+        assert moved([old], [new])
+        assert new.dtype == torch.float32
+
+
 def test_rates_follow_the_schedule(make_engine) -> None:
     engine = make_engine(optim=OptimConfig(lr=0.1, power=1.0), max_steps=4, log_every=1)
     engine.fit()
@@ -155,10 +165,15 @@ def test_best_weights_are_those_of_the_best_evaluation(make_engine) -> None:
 
 
 def test_a_run_whose_score_is_undefined_still_leaves_weights(make_engine) -> None:
-    engine = make_engine(max_steps=2, eval_every=1, scores=(math.nan,))
+    engine = make_engine(max_steps=1, scores=(math.nan,))
     engine.fit()
     assert (engine.checkpoints.folder / "best_model.pth").is_file()
-    assert engine.best_step == 1
+
+
+def test_a_defined_score_beats_an_undefined_one(make_engine) -> None:
+    engine = make_engine(max_steps=4, eval_every=1, scores=(math.nan, 0.5, math.nan, 0.4))
+    engine.fit()
+    assert (engine.best_step, engine.best_miou) == (2, 0.5)
 
 
 def test_a_loss_that_is_not_finite_ends_the_run_with_a_remedy(make_engine) -> None:

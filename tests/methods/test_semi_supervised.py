@@ -141,16 +141,6 @@ def test_own_loss_of_the_labeler_replaces_the_supervised_one(make_method, make_s
     assert output.logs["loss/st"] == 7
 
 
-def test_under_autocast_the_teachers_pass_costs_no_gradient(make_method, make_softmax, batch) -> None:
-    """Autocast caches cast weights: ones cached without a gradient would cut the student off."""
-    method = make_method(make_softmax())
-    with torch.autocast("cpu", torch.bfloat16):
-        output = method(batch, step=0)
-    output.losses["student"].backward()
-    assert len(gradients(method.student)) == len(list(method.student.parameters()))
-    assert all(bool(gradient.abs().sum() > 0) for gradient in gradients(method.student.head))
-
-
 def test_labeler_state_leaves_the_discriminator_to_its_own_entry(make_method, make_gate) -> None:
     method = make_method(make_gate())
     assert not any(name.startswith("discriminator") for name in method.labeler_state())

@@ -30,9 +30,10 @@ def save(payload: Any, path: Path) -> None:
         aside.replace(path)
     except (OSError, RuntimeError) as error:
         cause = error if isinstance(error, OSError) else error.__context__ or error
+        reason = getattr(cause, "strerror", None) or cause
         aside.unlink(missing_ok=True)
         raise CheckpointError(
-            f"Could not write {path}: {cause}. Earlier checkpoints are intact. "
+            f"Could not write {path}: {reason}. Earlier checkpoints are intact. "
             "Free space or check the folder's permissions, then continue with resume=true."
         ) from error
 

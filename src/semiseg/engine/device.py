@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import random
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 
+from semiseg.engine.settings import TrainerConfig
 from semiseg.errors import ConfigError
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
@@ -37,6 +39,25 @@ def pick_dtype(name: str, device: torch.device) -> torch.dtype:
     if name == "fp16" and device.type != "cuda":
         raise ConfigError(f"trainer.precision=fp16 needs CUDA, the device is {device.type}. Use bf16, fp32 or auto.")
     return DTYPES[name]
+
+
+@dataclass
+class Hardware:
+    """Where and in which precision the run computes."""
+
+    device: torch.device
+    dtype: torch.dtype
+    num_workers: int
+
+    @classmethod
+    def of(cls, trainer: TrainerConfig) -> Hardware:
+        """Raises ConfigError for a device or precision this machine lacks."""
+        device = pick_device(trainer.device)
+        workers = trainer.num_workers
+        if workers is None:
+            # Loading beside a training on the same cores gains nothing; a GPU wants the cores to feed it.
+            workers = 0 if device.type == "cpu" else min(8, os.cpu_count() or 1)
+        return cls(device, pick_dtype(trainer.precision, device), workers)
 
 
 def seed_everything(seed: int, deterministic: bool) -> None:
@@ -81,7 +102,7 @@ def peak_memory_mib(device: torch.device) -> float:
     except ImportError:
         import psutil
 
-        return psutil.Process().memory_info().peak_wset / 2**20
+        return psutil.Process().memory_info().peak_wset / 2**20  # pyright: ignore[reportAttributeAccessIssue]
     import sys
 
     unit = 2**20 if sys.platform == "darwin" else 2**10

@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 
 from semiseg.contracts import Batch
 from semiseg.data.batches import BatchStream
+from semiseg.data.stream import Pool
 from semiseg.engine import checkpoint as files
 from semiseg.engine.checkpoint import CheckpointFolder
 from semiseg.engine.device import random_states, set_random_states
@@ -47,7 +48,7 @@ class Engine:
         device: torch.device,
         dtype: torch.dtype,
         steps_per_epoch: int,
-        open_stream: Callable[[dict[str, int]], BatchStream],
+        open_stream: Callable[[dict[Pool, int]], BatchStream],
         evaluate: Callable[[nn.Module], Evaluation],
         checkpoints: CheckpointFolder,
         recorder: Recorder,
@@ -62,7 +63,7 @@ class Engine:
         self.scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
         self.meter = Meter()
         self.step = 0  # finished steps
-        self.position: dict[str, int] = {}  # samples drawn of each pool
+        self.position: dict[Pool, int] = {}  # samples drawn of each pool
         self.best_miou, self.best_step, self.since_best = -math.inf, 0, 0
         self.evaluated_at = -1
 
@@ -84,15 +85,15 @@ class Engine:
         moved: set[str] = set()
         for _ in range(self.trainer.accumulate):
             moved |= self._backward(next(stream))
-        for name in self.optimizers.keys() & moved:
-            self._move(self.optimizers[name], self.optim[name])
+        for name, optimizer in self.optimizers.items():
+            if name in moved:
+                self._move(optimizer, self.optim[name])
         self.scaler.update()
         if self.method.ema is not None:
             self.method.ema.update(self.method.student)
 
     def _backward(self, batch: Batch) -> set[str]:
-        # Without the cache: casts made in the teacher's no_grad pass would be reused by the student and cut its gradient
-        # (torch before 2.11).
+        # No cache: before torch 2.11 the student would reuse casts of the teacher's no_grad pass and lose its gradient.
         with torch.autocast(self.device.type, self.dtype, self.dtype != torch.float32, cache_enabled=False):
             output = self.method(batch, self.step)
         for loss in output.losses.values():
@@ -134,7 +135,8 @@ class Engine:
             result = self.evaluate(self.method.evaluated)
         self.evaluated_at = self.step
         # The first counts even as NaN, where no class that counts occurs: the run has weights of record.
-        previous, is_best = self.best_miou, not self.best_step or result.val.miou > self.best_miou
+        previous = self.best_miou
+        is_best = not self.best_step or math.isnan(previous) or result.val.miou > previous
         if is_best:
             self.best_miou, self.best_step, self.since_best = result.val.miou, self.step, 0
             self.checkpoints.save_best()

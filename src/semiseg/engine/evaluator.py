@@ -13,8 +13,8 @@ from semiseg.contracts import argmax_channel, mean_probability
 from semiseg.data.batches import normalize
 from semiseg.data.build import DataBundle
 from semiseg.data.loader import eval_loader, fixed_train_subset
+from semiseg.engine.device import Hardware
 from semiseg.engine.metrics import Metrics, confusion_matrices
-from semiseg.engine.settings import TrainerConfig
 
 
 @dataclass(frozen=True)
@@ -34,13 +34,14 @@ class Evaluation:
 class Evaluator:
     """Runs a network over the validation pool and a training subset of at most its size."""
 
-    def __init__(self, bundle: DataBundle, trainer: TrainerConfig, device: torch.device, dtype: torch.dtype) -> None:
-        self.bundle, self.device, self.dtype = bundle, device, dtype
+    def __init__(self, bundle: DataBundle, batch_size: int, hardware: Hardware) -> None:
+        self.bundle, self.device, self.dtype = bundle, hardware.device, hardware.dtype
         pools = bundle.pools
         train = fixed_train_subset(bundle, size=len(pools.val), seed=0)
-        workers = 0 if trainer.num_workers is None else trainer.num_workers
         self.loaders = {
-            name: eval_loader(bundle, patches, trainer.eval_batch_size, workers)
+            name: eval_loader(
+                bundle, patches, batch_size, hardware.num_workers, pin_memory=hardware.device.type == "cuda"
+            )
             for name, patches in (("val", pools.val), ("train", train))
         }
 

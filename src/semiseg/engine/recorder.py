@@ -89,7 +89,8 @@ class Recorder:
         rate = self.images_per_step * steps / max(seconds, 1e-9)
         st = audit_metrics(counts, self.class_names) if counts else {}
         self._keep_st(st)
-        speed = {"images_per_s": rate, "peak_memory_mib": peak_memory_mib(self.device)}
+        speed = {"images_per_s": rate, "seconds_per_step": seconds / max(1, steps)}
+        speed["peak_memory_mib"] = peak_memory_mib(self.device)
         self._write(step, averages | st | speed | ({"data/skipped": float(skipped)} if skipped else {}))
         self.console.step(step, self._fields(averages, st), rate)
 

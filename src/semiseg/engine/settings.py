@@ -28,6 +28,21 @@ def at_least(where: str, value: float | None, lowest: float, optional: bool = Fa
 
 
 @dataclass
+class RunConfig:
+    """What stands outside every group: the run's seed, name and folder, and what it continues."""
+
+    seed: int = 0
+    name: str = ""
+    experiment_name: str = "semiseg"
+    output: str = "runs"
+    resume: bool = False
+    restore_from: str | None = None
+
+    def __post_init__(self) -> None:
+        at_least("seed", self.seed, 0)
+
+
+@dataclass
 class TrainerConfig:
     """The loop (`trainer.*`)."""
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import shlex
+import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from rich.console import Console as Terminal
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -48,8 +50,7 @@ def main(config: DictConfig) -> int:
 
     Raises DataError after the report when there are problems, and SemisegErrors for data that cannot be listed.
     """
-    # The trainer that a data set brings refers to a model, and there is none here.
-    check_missing(OmegaConf.masked_copy(config, ["data", "output"]))
+    check_missing(config)
     node = {"out": config.out, "sample": config.sample, "crop_size": config.trainer.crop_size}
     cfg = settings(InspectConfig, node, "inspect")
     stream = tolerant(sys.stdout)
@@ -58,7 +59,7 @@ def main(config: DictConfig) -> int:
     inspection = Inspection(bundle, scan_with_bar(terminal, bundle, cfg.sample), cfg.crop_size)
     print_report(terminal, inspection)
     say(terminal, f"Written: {', '.join(map(str, write_files(inspection, Path(cfg.out).expanduser())))}")
-    overrides = data_overrides(list(HydraConfig.get().overrides.task))
+    overrides = training_overrides(list(HydraConfig.get().overrides.task))
     if inspection.scan.problems:
         raise DataError(conclusion(inspection, overrides))
     if inspection.smaller_than_crop:
@@ -86,14 +87,15 @@ def write_files(inspection: Inspection, out: Path) -> list[Path]:
     return [figures, sheet]
 
 
-def data_overrides(overrides: list[str]) -> list[str]:
-    """Those that choose the data, as typed: all but the settings of `inspect` itself."""
-    return [text for text in overrides if key_of(text).split(".")[0] in ("data", "trainer", "output")]
+def training_overrides(overrides: list[str]) -> list[str]:
+    """All as typed but the settings of `inspect` itself."""
+    return [text for text in overrides if key_of(text) not in ("out", "sample")]
 
 
 def train_command(overrides: list[str]) -> str:
     """What trains on the data that was inspected."""
-    return " ".join(["semiseg train", *(shlex.quote(text) for text in overrides)])
+    quoted = subprocess.list2cmdline(overrides) if os.name == "nt" else shlex.join(overrides)
+    return f"semiseg train {quoted}".rstrip()
 
 
 def conclusion(inspection: Inspection, overrides: list[str]) -> str:

@@ -39,17 +39,15 @@ def contact_sheet(inspection: Inspection) -> UInt8:
 
 
 def class_examples(inspection: Inspection, number: int, used: set[int]) -> list[int]:
-    """Rows of the scan that show a class well, the first of another source than the rest where possible.
-
-    Rows in `used` stand for another class already.
-    """
+    """Rows of the scan that show a class well; where possible none of those `used` already, and of two sources."""
     scan, index = inspection.scan, inspection.bundle.index
     rows = _sound_rows(inspection, inspection.bundle.pools.train)
     rows = rows[scan.pixels[rows, number] > 0]
     share = scan.pixels[rows, number] / scan.pixels[rows].sum(axis=1)
-    order = [row for row in rows[np.argsort(np.abs(share - CLEAR_SHARE), kind="stable")].tolist() if row not in used]
+    clearest = rows[np.argsort(np.abs(share - CLEAR_SHARE), kind="stable")].tolist()
+    order = sorted(clearest, key=lambda row: row in used)  # stable: still the clearest first
     source = {row: int(index.source_id[scan.patches[row]]) for row in order}
-    rest = sorted(order[1:], key=lambda row: source[row] == source[order[0]])  # stable: the best of each kind first
+    rest = sorted(order[1:], key=lambda row: (row in used, source[row] == source[order[0]]))
     return [*order[:1], *rest][:OF_A_CLASS]
 
 

@@ -47,42 +47,32 @@ def pool_table(inspection: Inspection) -> Table:
 def class_table(inspection: Inspection) -> Table:
     """Frequencies of the classes; shares are of the pixels that are not ignored."""
     classes, train, val = inspection.bundle.classes, inspection.train, inspection.val
-    headings = ("class", "id", "colour", "pixels", "share", "patches", "weight", "val share", "val patches")
-    table = _table("Classes in the labelled masks: training, and validation in the last two columns", *headings)
+    headings = ("class", "id", "", "pixels", "share", "patches", "weight", "val share")
+    table = _table("Classes in the labelled training masks, and their balanced weights", *headings)
     for number, (name, color) in enumerate(zip(classes.names, classes.colors, strict=True)):
-        swatch = Text.assemble(
-            ("    ", f"on rgb({color[0]},{color[1]},{color[2]})"), f" {color[0]} {color[1]} {color[2]}"
-        )
         table.add_row(
             escape(name),
             str(number),
-            swatch,
+            Text("  ", f"on rgb({color[0]},{color[1]},{color[2]})"),
             f"{train.pixels[number]:,}",
             f"{train.share[number]:.2%}",
             f"{train.patches[number]:,}",
             f"{inspection.weights[number]:.3f}",
             f"{val.share[number]:.2%}",
-            f"{val.patches[number]:,}",
         )
     ignored = [f"{train.pixels[-1]:,}", f"{train.share[-1]:.2%}", f"{train.patches[-1]:,}"]
-    table.add_row("ignored", "255", "", *ignored, "", f"{val.share[-1]:.2%}", f"{val.patches[-1]:,}", style="dim")
+    table.add_row("ignored", "255", "", *ignored, "", f"{val.share[-1]:.2%}", style="dim")
     return table
 
 
-def swatch(color: tuple[int, int, int]) -> Text:
-    """The colour where the terminal shows colours, and its numbers."""
-    red, green, blue = color
-    return Text.assemble(("    ", f"on rgb({red},{green},{blue})"), f" {red} {green} {blue}")
-
-
 def image_table(inspection: Inspection) -> Table:
-    """What was decoded, and the sizes found."""
+    """How many were looked at, and the sizes found."""
     looked, pools = inspection.looked_at, inspection.pools
     table = Table(title="Images", title_justify="left", box=None, pad_edge=False, show_header=False)
     for name in ("labelled", "unlabelled"):
         left_out = looked[name] < pools[name][0]
-        hint = " (sample=null decodes all)" if left_out else ""
-        table.add_row(f"{name}, decoded", f"{looked[name]:,} of {pools[name][0]:,}{hint}")
+        hint = " (sample=null for all)" if left_out else ""
+        table.add_row(f"{name}, looked at", f"{looked[name]:,} of {pools[name][0]:,}{hint}")
     for width, height, count in islice(inspection.sizes, MAX_SIZES):
         table.add_row(f"of {width}x{height} pixels", f"{count:,}")
     if len(inspection.sizes) > MAX_SIZES:
@@ -96,7 +86,7 @@ def print_problems(terminal: Terminal, problems: list[Problem]) -> None:
     for kind in KINDS:
         found = [problem for problem in problems if problem.kind == kind]
         if found:
-            say(terminal, f"Problem: {len(found):,} {kind}", style="bold red")
+            say(terminal, f"Problem: {kind} ({len(found):,})", style="bold red")
         for problem in found[:MAX_NAMED]:
             say(terminal, f"  {problem.file}: {problem.detail}")
         if len(found) > MAX_NAMED:
@@ -106,7 +96,7 @@ def print_problems(terminal: Terminal, problems: list[Problem]) -> None:
 def _table(title: str, first: str, *headings: str) -> Table:
     """The first column to the left, numbers to the right."""
     table = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column(first, overflow="fold")
+    table.add_column(first, overflow="fold", min_width=14)
     for heading in headings:
-        table.add_column(heading, justify="left" if heading == "colour" else "right", no_wrap=True)
+        table.add_column(heading, justify="right", no_wrap=True)
     return table

@@ -115,8 +115,10 @@ def _draw_section(page: Image.Image, draw: ImageDraw.ImageDraw, section: Section
         row, column = divmod(number, section.columns)
         left = GAP + column * (WIDTH - 2 * GAP - tile.width) // (section.columns - 1)
         y = top + GAP + LINE + GAP + row * (SIDE + 2 * LINE + GAP)
-        for position, picture in enumerate(tile.pictures):
-            page.paste(Image.fromarray(picture), (left + position * (SIDE + SEAM), y))
+        x = left
+        for picture in tile.pictures:
+            page.paste(Image.fromarray(picture), (x, y))
+            x += picture.shape[1] + SEAM
         draw.text((left, y + SIDE + 2), _shortened(tile.title, MEDIUM, tile.width), BLACK, MEDIUM)
         draw.text((left, y + SIDE + LINE), _shortened(tile.subtitle, SMALL, tile.width), GREY, SMALL)
 

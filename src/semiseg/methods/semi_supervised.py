@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from semiseg.contracts import Batch, StepOutput
 from semiseg.losses import SegmentationLoss
 from semiseg.methods.ema import Ema
+from semiseg.models.base import SegmentationModel
 from semiseg.pseudo_label import PseudoLabeler, audit
 
 
@@ -20,14 +21,14 @@ class SemiSupervised(nn.Module):
 
     def __init__(
         self,
-        student: nn.Module,
+        student: SegmentationModel,
         loss: SegmentationLoss,
         labeler: PseudoLabeler,
         num_classes: int,
         ema: Ema | None = None,
     ) -> None:
         super().__init__()
-        self.student = student
+        self.student: SegmentationModel = student
         self.loss = loss
         self.labeler = labeler
         self.ema = ema

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from semiseg.contracts import PseudoLabel
 from semiseg.errors import ConfigError
+from semiseg.losses import SegmentationLoss
 
 
 class PseudoLabeler(nn.Module, ABC):
@@ -25,12 +26,12 @@ class PseudoLabeler(nn.Module, ABC):
     teacher = "student"  # whose logits, where they are wanted: student or ema
     optim: Mapping[str, Any] | None = None  # optimiser settings of what the labeler itself trains
 
-    def __init__(self, start_step: int = 0, weight: float = 1.0, st_loss: nn.Module | None = None) -> None:
+    def __init__(self, start_step: int = 0, weight: float = 1.0, st_loss: SegmentationLoss | None = None) -> None:
         super().__init__()
         check_not_negative(start_step=start_step, weight=weight)
         self.start_step = start_step
         self.weight = weight
-        self.st_loss = st_loss
+        self.st_loss: SegmentationLoss | None = st_loss
 
     def active(self, step: int) -> bool:
         """Whether the unlabelled batch matters at all at this step."""

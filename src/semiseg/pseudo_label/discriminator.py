@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from semiseg.contracts import PseudoLabel, argmax_channel, mean_probability
 from semiseg.errors import ConfigError
+from semiseg.losses import SegmentationLoss
 from semiseg.models.discriminator import Discriminator
 from semiseg.pseudo_label import adversarial
 from semiseg.pseudo_label.base import PseudoLabeler, check_below_one, check_not_negative, check_one_of
@@ -45,7 +46,7 @@ class DiscriminatorGate(PseudoLabeler):
         fm_weight: float = 0.1,
         gate_dropout: bool = False,
         image_scaling: str = "batch",
-        st_loss: nn.Module | None = None,
+        st_loss: SegmentationLoss | None = None,
     ) -> None:
         super().__init__(start_step, weight, st_loss)
         check_below_one(threshold=threshold, threshold_from=threshold_from)

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from semiseg.contracts import PseudoLabel, argmax_channel, as_heads, mean_probability
+from semiseg.losses import SegmentationLoss
 from semiseg.pseudo_label.base import PseudoLabeler, check_below_one, check_one_of
 from semiseg.pseudo_label.thresholds import resolve_thresholds
 
@@ -55,7 +56,7 @@ class SoftmaxThreshold(PseudoLabeler):
         teacher: str = "student",
         start_step: int = 500,
         weight: float = 1.0,
-        st_loss: nn.Module | None = None,
+        st_loss: SegmentationLoss | None = None,
     ) -> None:
         super().__init__(start_step, weight, st_loss)
         check_below_one(threshold=threshold)

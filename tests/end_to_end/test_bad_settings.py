@@ -1,0 +1,38 @@
+"""Settings that cannot be: one message that names the setting and what is valid, before any data is read."""
+
+from __future__ import annotations
+
+import pytest
+
+
+@pytest.mark.parametrize(
+    ("typed", "parts"),
+    [
+        ("model=v9", ["model=v9", "Valid:", "v1, v2, v3"]),
+        ("losss=ce", ["losss", "Did you mean loss"]),
+        ("trainer.max_stepz=5", ["trainer", "max_stepz", "max_steps"]),
+        ("loss.ce_wieght=1", ["ce_wieght", "ce_weight"]),
+        ("trainer.max_steps=few", ["trainer.max_steps", "few"]),
+        ("trainer.batch_size=0", ["trainer.batch_size is 0", "1 or more"]),
+        ("trainer.precision=fp8", ["trainer.precision", "fp8", "bf16"]),
+        ("trainer.max_steps=null", ["trainer.max_steps", "trainer.max_epochs"]),
+        ("data.split_by=image", ["data.split_by", "source, patch"]),
+        ("data.val_split=1.5", ["data.val_split", "between 0 and 1"]),
+        ("optim.optimizer=rmsprop", ["optim.optimizer", "sgd, adam, adamw"]),
+        ("aug.color=7", ["aug.color"]),
+        ("+aug.colour=0.5", ["colour"]),
+        ("model.output_stride=5", ["output_stride"]),
+        ("tracking.uri=file:///tmp/x", ["tracking"]),
+    ],
+)
+def test_one_message(place, refused, typed: str, parts: list[str]):
+    refused(place.train_small("name=run", "model=v3", "trainer.max_epochs=null", typed), *parts)
+    assert not place.run("run").path.exists() or not place.run("run").names()
+
+
+def test_a_missing_value_is_asked_for(place, refused):
+    refused(place.command("data=salak"), "data.root", "data.root=VALUE")
+
+
+def test_batches_of_one_are_refused_where_the_network_cannot_learn_from_them(place, refused):
+    refused(place.train_small("trainer.batch_size=1"), "trainer.batch_size", "2 or more")

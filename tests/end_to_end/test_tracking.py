@@ -1,0 +1,144 @@
+"""What a finished run leaves in its folder and in MLflow."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from semiseg.engine.engine import Engine
+
+CLASSES = ("background", "road", "palm")
+SUMMARY = (
+    "status model seed num_classes parameters steps best_val_miou best_step final_val_miou class_iou gap st_pixels "
+    "st_images st_coverage st_precision seconds_per_step peak_memory_mib checkpoints warnings"
+).split()
+STEP_METRICS = (
+    "loss/ce loss/st loss/fm loss/discriminator loss/total lr/student lr/discriminator st/images st/pixels st/coverage "
+    "st/precision images_per_s peak_memory_mib"
+).split()
+EVALUATION_METRICS = "train/miou val/miou train/miou_all val/miou_all gap best/val_miou".split()
+
+
+@pytest.fixture(scope="module")
+def run(shared_place) -> Any:
+    """A run of V1 that discriminates, self-trains and is tracked."""
+    v1 = ["model=v1", "model.encoder=resnet18", "pseudo_label.start_step=0", "trainer.max_steps=3"]
+    assert shared_place.train("name=tracked", "tracking=mlflow", "trainer.eval_every=2", *v1) == 0
+    return shared_place.run("tracked")
+
+
+@pytest.fixture(scope="module")
+def client(shared_place):
+    """MLflow's own client of the store, as another program would read it."""
+    from mlflow import MlflowClient
+
+    return MlflowClient(f"sqlite:///{(shared_place.path / 'runs' / 'mlflow.db').as_posix()}")
+
+
+@pytest.fixture(scope="module")
+def stored(run, client) -> Any:
+    return client.get_run(run.summary()["mlflow_run_id"])
+
+
+def test_summary(run):
+    summary = run.summary()
+    assert not [key for key in SUMMARY if key not in summary]
+    assert (summary["status"], summary["model"], summary["seed"], summary["steps"]) == ("finished", "v1", 0, 3)
+    assert summary["num_classes"] == 3
+    assert set(summary["class_iou"]) <= set(CLASSES)
+    assert summary["st_pixels"] == 2 * 32 * 32 and summary["st_images"] == 2 and summary["st_coverage"] == 1
+    assert 0 < summary["st_precision"] < 1
+    assert summary["seconds_per_step"] > 0 and summary["peak_memory_mib"] > 10
+    best = max(line["val/miou"] for line in run.metrics() if "val/miou" in line)
+    assert summary["best_val_miou"] == best == run.load()["best_val_miou"]
+
+
+def test_metrics_of_the_folder(run):
+    steps = [line for line in run.metrics() if "loss/ce" in line]
+    evaluations = [line for line in run.metrics() if "val/miou" in line]
+    assert [line["step"] for line in steps] == [1, 2, 3]
+    assert [line["step"] for line in evaluations] == [2, 3]
+    volatile = {"images_per_s", "peak_memory_mib"}  # left out by `metrics`
+    assert set(STEP_METRICS) - volatile <= steps[0].keys()
+    iou = {f"{side}/iou/{name}" for side in ("train", "val") for name in CLASSES}
+    assert set(EVALUATION_METRICS) | iou <= evaluations[-1].keys()
+    for line in evaluations:
+        counted = [line["val/iou/road"], line["val/iou/palm"]]  # the first class, background, is left out
+        assert math.isclose(line["val/miou"], sum(counted) / 2)
+        assert math.isclose(line["gap"], line["train/miou"] - line["val/miou"])
+
+
+def test_mlflow_holds_the_numbers_of_the_folder(run, stored, client):
+    lines = read_all(run)
+    names = {name for line in lines for name in line} - {"step", "time"}
+    assert set(stored.data.metrics) == names
+    for name in names:
+        history = [(metric.step, metric.value) for metric in client.get_metric_history(stored.info.run_id, name)]
+        assert sorted(history) == sorted((line["step"], line[name]) for line in lines if name in line), name
+    assert {"images_per_s", "peak_memory_mib"} <= names
+
+
+def read_all(run) -> list[dict[str, float]]:
+    """The lines of metrics.jsonl, with times and memory."""
+    from semiseg.tracking.local import read_metrics
+
+    return read_metrics(run.path / "metrics.jsonl")
+
+
+def test_mlflow_holds_settings_and_origin(run, stored):
+    params, tags = stored.data.params, stored.data.tags
+    assert params["model.encoder"] == "resnet18"
+    assert params["trainer.max_steps"] == "3"
+    assert params["pseudo_label.threshold"] == "0.2"
+    assert params["optim.lr"] == "0.00025"
+    assert tags["git_commit"] and tags["git_commit"] == (run.summary()["git_commit"] or "unknown")
+    assert tags["data_fingerprint"] == run.summary()["data_fingerprint"]
+    assert (tags["model"], tags["seed"]) == ("v1", "0")
+    assert Path(tags["run_folder"]) == run.path.resolve()
+    assert stored.info.run_name == "tracked"
+    assert stored.info.status == "FINISHED"
+
+
+def test_mlflow_holds_config_weights_and_pictures(run, stored, client, tmp_path):
+    artifacts = Path(client.download_artifacts(stored.info.run_id, "", str(tmp_path)))
+    weights = run.path / "checkpoints" / "best_model.pth"
+    assert (artifacts / "config.yaml").read_bytes() == (run.path / ".hydra" / "config.yaml").read_bytes()
+    assert (artifacts / "checkpoints" / "best_model.pth").read_bytes() == weights.read_bytes()
+    assert (artifacts / "summary.json").is_file()
+    assert (artifacts / "figures" / "sample_predictions.png").stat().st_size > 0
+
+
+def test_an_interrupted_run_is_killed_there_and_finishes_when_resumed(shared_place, client, monkeypatch):
+    """In the same place of the store: one run, every step once."""
+    step = Engine._train_step
+
+    def interrupted(self: Engine, *args: Any) -> None:
+        if self.step == 2:
+            monkeypatch.setattr(Engine, "_train_step", step)
+            raise KeyboardInterrupt
+        step(self, *args)
+
+    monkeypatch.setattr(Engine, "_train_step", interrupted)
+    typed = ["name=stopped", "tracking=mlflow", "trainer.max_steps=3", "trainer.save_latest_every=1"]
+    run = shared_place.run("stopped")
+    assert shared_place.train_small(*typed) == 130
+    run_id = run.summary()["mlflow_run_id"]
+    assert client.get_run(run_id).info.status == "KILLED"
+
+    assert shared_place.command("resume=true", "name=stopped") == 0
+    assert run.summary()["mlflow_run_id"] == run_id
+    assert client.get_run(run_id).info.status == "FINISHED"
+    assert [metric.step for metric in client.get_metric_history(run_id, "loss/focal")] == [1, 2, 3]
+
+
+def test_a_run_restored_in_another_folder_is_a_run_of_its_own(shared_place, run, client):
+    weights = run.path / "checkpoints" / "latest_checkpoint.pth"
+    v1 = ["model=v1", "model.encoder=resnet18", "pseudo_label.start_step=0", "trainer.max_steps=4"]
+    restore = f"restore_from={weights.as_posix()}"
+    assert shared_place.train("name=branch", "tracking=mlflow", restore, *v1) == 0
+    branch = shared_place.run("branch").summary()["mlflow_run_id"]
+    assert branch != run.summary()["mlflow_run_id"]
+    assert [metric.step for metric in client.get_metric_history(branch, "loss/ce")] == [4]

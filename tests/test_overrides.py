@@ -1,0 +1,103 @@
+"""What was typed: what is wrong with it, and what a stored run was started with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import OmegaConf
+
+from semiseg.cli import run_name
+from semiseg.config import conf_dir
+from semiseg.errors import ConfigError
+from semiseg.overrides import check_groups, explain, key_of, with_stored
+
+
+@pytest.fixture(autouse=True)
+def clean_hydra():
+    """Hydra keeps one state a process."""
+    OmegaConf.register_new_resolver("run_name", run_name, use_cache=True, replace=True)
+    GlobalHydra.instance().clear()
+    yield
+    GlobalHydra.instance().clear()
+
+
+def explanation(*overrides: str) -> str:
+    """What `explain` says about the error these overrides give."""
+    with pytest.raises(Exception) as caught, initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        compose("train", overrides=list(overrides))
+    return explain(caught.value, "train", list(overrides))
+
+
+@pytest.mark.parametrize(
+    ("override", "beginning"),
+    [
+        ("model=v33", "model=v33: there is no conf/model/v33.yaml. Did you mean v3? Valid: deeplabv2_r101_s4gan,"),
+        ("pseudo_label=softmx", "pseudo_label=softmx: there is no conf/pseudo_label/softmx.yaml. Did you mean softmax"),
+        ("experiment=v31", "experiment=v31: there is no conf/experiment/v31.yaml. Did you mean v3_1?"),
+        ("modle=v3", "modle: there is no group or key 'modle'. Did you mean model?"),
+        ("trainr.max_steps=3", "trainr.max_steps: there is no group or key 'trainr'. Did you mean trainer"),
+        ("trainer.max_step=3", "trainer.max_step: trainer has no key 'max_step'. Did you mean max_steps"),
+        ("model.recipe.ema=0.9", "model.recipe.ema: model.recipe has no key 'ema'. Did you mean ema_decay?"),
+        ("foo", "'foo' is no override; write KEY=VALUE"),
+        ("name=[1", "'name=[1' is no override; write KEY=VALUE"),
+        ("model=v1,v2", "Ambiguous value for argument 'model=v1,v2'. Add -m to run each value"),
+    ],
+)
+def test_mistake_is_explained_with_the_nearest_names(override: str, beginning: str) -> None:
+    assert explanation(override).startswith(beginning)
+
+
+def test_valid_keys_are_those_of_the_chosen_words() -> None:
+    assert "gate_dropout" in explanation("model=v1", "pseudo_label.gate_droput=true")
+    assert "gate_dropout" not in explanation("model=v3", "pseudo_label.gate_droput=true")
+
+
+@pytest.mark.parametrize("override", ["trainer=null", "loss=", "model=3", "tracking=false"])
+def test_a_group_takes_a_word(override: str) -> None:
+    group = override.split("=")[0]
+    with pytest.raises(ConfigError, match=rf"^{override}: {group} takes one of the words"):
+        check_groups([override])
+
+
+def test_other_nulls_and_numbers_are_left_alone() -> None:
+    check_groups(["restore_from=null", "seed=3", "trainer.max_epochs=null", "model=v3", "loss.class_weights=null"])
+
+
+@pytest.mark.parametrize("override", ["a.b=1", "+a.b=1", "++a.b=c=d", "~a.b"])
+def test_key_of_an_override(override: str) -> None:
+    assert key_of(override) == "a.b"
+
+
+@pytest.fixture
+def stored(tmp_path: Path) -> Path:
+    """A run "mine" started with three overrides."""
+    run = tmp_path / "out" / "semiseg" / "mine"
+    (run / ".hydra").mkdir(parents=True)
+    (run / "checkpoints").mkdir()
+    (run / "checkpoints" / "latest_checkpoint.pth").touch()
+    (run / ".hydra" / "overrides.yaml").write_text("- model=v1\n- trainer.max_steps=50\n- name=mine\n")
+    return tmp_path / "out"
+
+
+def test_resume_brings_back_what_the_run_was_started_with(stored: Path) -> None:
+    typed = ["resume=true", "name=mine", f"output={stored}", "trainer.max_steps=80"]
+    assert with_stored(typed) == ["model=v1", *typed]
+
+
+def test_without_resume_nothing_is_added(stored: Path) -> None:
+    typed = ["name=mine", f"output={stored}", "resume=false"]
+    assert with_stored(typed) == typed
+
+
+@pytest.mark.parametrize("typed", [["resume=true"], ["resume=true", "name=others"]])
+def test_resume_names_the_runs_there_are(stored: Path, typed: list[str]) -> None:
+    with pytest.raises(ConfigError, match=r"needs the name of a run in .*semiseg: name=mine$"):
+        with_stored([*typed, f"output={stored}"])
+
+
+def test_resume_where_there_are_no_runs_says_where_to_look(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"experiment_name= or output="):
+        with_stored(["resume=true", "name=mine", f"output={tmp_path}"])

@@ -1,0 +1,99 @@
+"""The folder of a run is never shared and always writable before anything is computed."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+from semiseg import run_folder
+from semiseg.errors import CheckpointError, ConfigError
+from semiseg.run_folder import RunFolder, git_commit
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> RunFolder:
+    return RunFolder(tmp_path / "runs" / "semiseg" / "mine")
+
+
+def test_new_folder_is_made_and_left_empty(folder: RunFolder) -> None:
+    folder.open(resume=False)
+    assert folder.checkpoints.is_dir()
+    assert list(folder.checkpoints.iterdir()) == []
+
+
+def test_folder_of_a_start_that_failed_is_used_again(folder: RunFolder) -> None:
+    folder.open(resume=False)
+    folder.open(resume=False)
+
+
+@pytest.mark.parametrize(
+    ("left", "way"),
+    [("checkpoints/latest_checkpoint.pth", "resume=true name=mine"), ("summary.json", "remove the folder")],
+)
+def test_folder_of_another_run_is_refused_with_the_ways_out(folder: RunFolder, left: str, way: str) -> None:
+    folder.open(resume=False)
+    (folder.path / left).touch()
+    with pytest.raises(ConfigError, match=rf"holds a run already.*{way}.*name=") as caught:
+        folder.open(resume=False)
+    assert str(folder.path) in str(caught.value)
+
+
+def test_resume_needs_a_checkpoint(folder: RunFolder) -> None:
+    with pytest.raises(CheckpointError, match=r"latest_checkpoint\.pth does not exist.*Leave out resume=true"):
+        folder.open(resume=True)
+    assert not folder.path.exists()
+
+
+def test_resume_opens_the_folder_with_a_checkpoint(folder: RunFolder) -> None:
+    folder.open(resume=False)
+    (folder.checkpoints / "latest_checkpoint.pth").touch()
+    folder.open(resume=True)
+
+
+def test_file_in_the_way_is_named_with_the_remedy(folder: RunFolder) -> None:
+    folder.path.parent.mkdir(parents=True)
+    folder.path.write_text("")
+    with pytest.raises(ConfigError, match=r"output=PATH") as caught:
+        folder.open(resume=False)
+    assert str(folder.path) in str(caught.value)
+
+
+def test_folder_that_cannot_be_written_is_named_with_the_remedy(
+    folder: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(self: Path, data: bytes) -> int:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "write_bytes", refuse)
+    with pytest.raises(ConfigError, match=r"Permission denied.*output=PATH") as caught:
+        folder.open(resume=False)
+    assert str(folder.path) in str(caught.value)
+
+
+def test_config_and_overrides_can_be_read_back(folder: RunFolder) -> None:
+    folder.open(resume=False)
+    config = OmegaConf.create({"model": {"name": "v3"}, "name": "${model.name}-1", "klasse": "Früchte"})
+    folder.write_config(config, ["model=v3", "name='a b'"])
+    hydra = folder.path / ".hydra"
+    assert OmegaConf.load(hydra / "config.yaml") == {"model": {"name": "v3"}, "name": "v3-1", "klasse": "Früchte"}
+    assert OmegaConf.load(hydra / "overrides.yaml") == ["model=v3", "name='a b'"]
+
+
+def test_commit_is_unknown_without_git(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(*args: object, **kwargs: object) -> None:
+        raise FileNotFoundError("git")
+
+    monkeypatch.setattr(run_folder.subprocess, "run", missing)
+    assert git_commit() is None
+
+
+@pytest.mark.parametrize(("changes", "expected"), [("", "abc123"), (" M train.py\n", "abc123+changes")])
+def test_commit_tells_of_changes(monkeypatch: pytest.MonkeyPatch, changes: str, expected: str) -> None:
+    def answer(command: list[str], **kwargs: object) -> subprocess.CompletedProcess:
+        return subprocess.CompletedProcess(command, 0, "abc123\n" if "rev-parse" in command else changes)
+
+    monkeypatch.setattr(run_folder.subprocess, "run", answer)
+    assert git_commit() == expected
