@@ -211,14 +211,12 @@ def test_flags_compose_as_overrides_and_have_the_printed_defaults(script: str):
             assert value == default, f"{flag.name} of {script}: the default of {key} is {value}"
 
 
-def test_links_lead_somewhere():
-    broken = [
-        f"{page.name}: {target}"
-        for page in PAGES
-        for target in LINK.findall(FENCE.sub("", page.read_text(encoding="utf-8")))
-        if not (page.parent / target).exists()
-    ]
-    assert not broken
+def test_links_and_the_files_of_the_tour_exist():
+    texts = {page: FENCE.sub("", page.read_text(encoding="utf-8")) for page in PAGES}
+    linked = [page.parent / target for page, text in texts.items() for target in LINK.findall(text)]
+    tour = [PROJECT / file for file in re.findall(r"`((?:src|conf)/[\w./]+)`", texts[PROJECT / "README.md"])]
+    assert len(tour) >= 6
+    assert not [str(path) for path in [*linked, *tour] if not path.exists()]
 
 
 def test_the_example_pseudo_labeler_trains_from_its_own_folder(examples: Path, salak_root: Path):

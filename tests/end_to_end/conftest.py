@@ -34,7 +34,12 @@ SOURCES = {  # by flight
     "salak-2-2": ("south_1",),  # without masks
 }
 LISTS = {"labeled.txt": ("east_1", "east_2"), "val.txt": ("north_1", "north_2")}
-VOLATILE = ("time", "images_per_s", "seconds_per_step", "peak_memory_mib")  # of a line of metrics.jsonl: what two equal runs differ in
+VOLATILE = (
+    "time",
+    "images_per_s",
+    "seconds_per_step",
+    "peak_memory_mib",
+)  # of a line of metrics.jsonl: what two equal runs differ in
 DEFAULTS = (
     "data=salak",
     "data.root=data",
@@ -176,35 +181,40 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@contextmanager
+def workplace(path: Path, planted: Path) -> Iterator[Workplace]:
+    """A workplace whose runs are deleted at the end: pytest would keep hundreds of megabytes of checkpoints."""
+    shutil.copytree(planted, path / "data")
+    yield Workplace(path)
+    shutil.rmtree(path / "runs", ignore_errors=True)
+
+
 @pytest.fixture
-def place(tmp_path: Path, planted: Path) -> Workplace:
+def place(tmp_path: Path, planted: Path) -> Iterator[Workplace]:
     """A workplace of one test, whose data the test may change."""
-    shutil.copytree(planted, tmp_path / "data")
-    return Workplace(tmp_path)
+    with workplace(tmp_path, planted) as place:
+        yield place
 
 
 @pytest.fixture(scope="module")
-def shared_place(tmp_path_factory: pytest.TempPathFactory, planted: Path) -> Workplace:
+def shared_place(tmp_path_factory: pytest.TempPathFactory, planted: Path) -> Iterator[Workplace]:
     """A workplace of all tests of a file, for runs that several of them look at."""
-    path = tmp_path_factory.mktemp("shared")
-    shutil.copytree(planted, path / "data")
-    return Workplace(path)
+    with workplace(tmp_path_factory.mktemp("shared"), planted) as place:
+        yield place
 
 
 @pytest.fixture(scope="session")
-def trained(tmp_path_factory: pytest.TempPathFactory, planted: Path) -> Path:
+def trained(tmp_path_factory: pytest.TempPathFactory, planted: Path) -> Iterator[Workplace]:
     """A workplace with a finished small run called "done", to be copied and never to be changed."""
-    path = tmp_path_factory.mktemp("trained")
-    shutil.copytree(planted, path / "data")
-    assert Workplace(path).train_small("name=done") == 0
-    return path
+    with workplace(tmp_path_factory.mktemp("trained"), planted) as place:
+        assert place.train_small("name=done") == 0
+        yield place
 
 
 @pytest.fixture
-def finished(tmp_path: Path, trained: Path) -> tuple[Workplace, RunFiles]:
+def finished(place: Workplace, trained: Workplace) -> tuple[Workplace, RunFiles]:
     """A workplace of one test with a finished run called "done" of two steps."""
-    shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
-    place = Workplace(tmp_path)
+    shutil.copytree(trained.path / "runs", place.path / "runs")
     return place, place.run("done")
 
 

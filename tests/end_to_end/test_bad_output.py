@@ -56,7 +56,9 @@ def test_a_full_disk_leaves_the_checkpoint_before_it(place, refused, full_from_s
         full_from_step(2)
         status = place.train_small(*typed)
     run = place.run("run")
-    refused(status, str(run.path / "checkpoints" / "latest_checkpoint.pth"), "No space left", "Free space", "resume=true")
+    refused(
+        status, str(run.path / "checkpoints" / "latest_checkpoint.pth"), "No space left", "Free space", "resume=true"
+    )
     assert run.load()["iteration"] == 2
     assert run.load("checkpoint_2.pth")["iteration"] == 2
     assert not list(run.path.rglob("*.tmp"))
@@ -103,7 +105,9 @@ def test_a_damaged_checkpoint(finished, refused, content: str):
     latest.rename(latest.with_name("checkpoint_2.pth"))
     middle = len(whole) // 2
     flipped = whole[:middle] + bytes([whole[middle] ^ 255]) + whole[middle + 1 :]
-    latest.write_bytes({"truncated": whole[:middle], "garbage": b"no weights" * 99, "empty": b"", "flipped": flipped}[content])
+    latest.write_bytes(
+        {"truncated": whole[:middle], "garbage": b"no weights" * 99, "empty": b"", "flipped": flipped}[content]
+    )
     before = run.contents()
     refused(place.command("resume=true", "name=done"), str(latest), "restore_from=", "checkpoint_2.pth")
     assert run.contents() == before
@@ -114,7 +118,9 @@ def test_a_checkpoint_of_another_model(finished, refused):
     path = run.path / "checkpoints" / "latest_checkpoint.pth"
     restore = f"restore_from={path.as_posix()}"
     small = ["model=v3", "model.encoder=resnet18"]
-    refused(place.train("name=other", restore, "trainer.max_steps=3", *small), str(path), "another model", "Give the model")
+    refused(
+        place.train("name=other", restore, "trainer.max_steps=3", *small), str(path), "another model", "Give the model"
+    )
     assert not list((place.run("other").path).rglob("*.pth"))
 
 

@@ -17,7 +17,13 @@ from semiseg.train import Run
 
 SEVEN_CLASSES = ("background", "Badan Air", "Bangunan", "Jalan", "Pohon Berinang", "Snake Fruit", "Tanah Terbuka")
 PARTNERS = ("loss", "pseudo_label", "aug", "optim", "trainer")
-AT_ONCE = ("name=run", "trainer.max_steps=2", "trainer.max_epochs=null", "trainer.crop_size=32", "pseudo_label.start_step=0")
+AT_ONCE = (
+    "name=run",
+    "trainer.max_steps=2",
+    "trainer.max_epochs=null",
+    "trainer.crop_size=32",
+    "pseudo_label.start_step=0",
+)
 
 
 def words(group: str) -> list[str]:
@@ -66,9 +72,10 @@ def test_every_partner(losses_of_a_step, group: str, word: str):
 
 
 def test_loader_processes_change_no_number(place):
-    v3 = ("model=v3", "model.encoder=resnet18", "pseudo_label.start_step=1", "trainer.max_steps=3")
+    typed = ("model=lightweight", "pseudo_label=softmax", "pseudo_label.start_step=1", "aug=multiscale")
     for workers in (0, 2):
-        assert place.train(f"name=workers-{workers}", f"trainer.num_workers={workers}", *v3) == 0
+        name = f"name=workers-{workers}"
+        assert place.train(name, f"trainer.num_workers={workers}", "trainer.max_steps=3", *typed) == 0
     alone, helped = place.run("workers-0"), place.run("workers-2")
     assert alone.metrics() == helped.metrics()
     got, expected = alone.load("final_model.pth"), helped.load("final_model.pth")
@@ -78,7 +85,7 @@ def test_loader_processes_change_no_number(place):
 def test_the_demo_command(place, capfd: pytest.CaptureFixture[str]):
     """`python train.py` as it is, cut to two steps and a few small scenes."""
     scenes = ("flights=5", "labeled_flights=2", "val_flights=2", "scene_size=[256,384]", "patch_size=128")
-    layout = [f"data.layout.{setting}" for setting in scenes]
+    layout = [f"++data.layout.{setting}" for setting in scenes]
     assert place.command("name=demo", "trainer.max_steps=2", "pseudo_label.start_step=1", *layout) == 0
     summary = place.run("demo").summary()
     assert (summary["model"], summary["num_classes"], summary["steps"]) == ("v3", 7, 2)

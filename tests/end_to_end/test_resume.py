@@ -111,7 +111,9 @@ def test_a_checkpoint_continues_in_another_folder(shared_place, undisturbed):
         assert_same(got[key], wanted[key], key)
     assert got["iteration"] == 6
     later = [line for line in expected.metrics() if line["step"] > 4]
-    assert [line | {"best/val_miou": 0} for line in elsewhere.metrics()] == [line | {"best/val_miou": 0} for line in later]
+    assert [line | {"best/val_miou": 0} for line in elsewhere.metrics()] == [
+        line | {"best/val_miou": 0} for line in later
+    ]
     assert elsewhere.summary()["best_step"] == 6
     assert (elsewhere.path / "checkpoints" / "best_model_ema.pth").is_file()
 
@@ -172,7 +174,9 @@ def test_a_finished_run_that_is_resumed_stays_as_it_is(finished):
 def test_weights_alone_start_a_new_training(finished):
     place, run = finished
     weights = run.path / "checkpoints" / "final_model.pth"
-    assert place.train_small("name=tuned", f"restore_from={weights.as_posix()}", "optim.lr=0", "trainer.max_steps=1") == 0
+    assert (
+        place.train_small("name=tuned", f"restore_from={weights.as_posix()}", "optim.lr=0", "trainer.max_steps=1") == 0
+    )
     assert place.run("tuned").load()["iteration"] == 1
     trained, start = place.run("tuned").load()["model_state"], run.load("final_model.pth")
     name = "classifier.weight"

@@ -11,15 +11,9 @@ import pytest
 from semiseg.engine.engine import Engine
 
 CLASSES = ("background", "road", "palm")
-SUMMARY = (
-    "status model seed num_classes parameters steps best_val_miou best_step final_val_miou class_iou gap st_pixels "
-    "st_images st_coverage st_precision seconds_per_step peak_memory_mib checkpoints warnings"
-).split()
-STEP_METRICS = (
-    "loss/ce loss/st loss/fm loss/discriminator loss/total lr/student lr/discriminator st/images st/pixels st/coverage "
-    "st/precision images_per_s peak_memory_mib"
-).split()
-EVALUATION_METRICS = "train/miou val/miou train/miou_all val/miou_all gap best/val_miou".split()
+SUMMARY = ["status", "model", "seed", "num_classes", "parameters", "steps", "best_val_miou", "best_step", "final_val_miou", "class_iou", "gap", "st_pixels", "st_images", "st_coverage", "st_precision", "seconds_per_step", "peak_memory_mib", "checkpoints", "warnings"]
+STEP_METRICS = ["loss/ce", "loss/st", "loss/fm", "loss/discriminator", "loss/total", "lr/student", "lr/discriminator", "st/images", "st/pixels", "st/coverage", "st/precision", "images_per_s", "peak_memory_mib"]
+EVALUATION_METRICS = ["train/miou", "val/miou", "train/miou_all", "val/miou_all", "gap", "best/val_miou"]
 
 
 @pytest.fixture(scope="module")
