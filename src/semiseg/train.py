@@ -122,6 +122,10 @@ class Run:
             status = self.engine.fit()
         except KeyboardInterrupt:
             status = "interrupted"
+            self.console.message(
+                f"Stopped at iteration {self.engine.step}. Continue from the newest checkpoint with: "
+                f"python train.py resume=true name={self.folder.path.name}"
+            )
             raise
         finally:
             self._conclude(status)

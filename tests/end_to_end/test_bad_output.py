@@ -132,7 +132,7 @@ def test_weights_of_another_model(finished, refused):
 
 
 def test_a_checkpoint_that_does_not_exist(finished, refused):
-    place, run = finished
+    place, _ = finished
     refused(place.train_small("name=other", "restore_from=nothing.pth"), "nothing.pth", "does not exist")
 
 

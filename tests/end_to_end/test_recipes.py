@@ -84,9 +84,10 @@ def test_loader_processes_change_no_number(place):
 
 def test_the_demo_command(place, capfd: pytest.CaptureFixture[str]):
     """`python train.py` as it is, cut to two steps and a few small scenes."""
-    scenes = ("flights=5", "labeled_flights=2", "val_flights=2", "scene_size=[256,384]", "patch_size=128")
+    scenes = ("flights=5", "labeled_flights=2", "val_flights=2", "scene_size=[384,512]", "patch_size=128")
     layout = [f"++data.layout.{setting}" for setting in scenes]
-    assert place.command("name=demo", "trainer.max_steps=2", "pseudo_label.start_step=1", *layout) == 0
+    short = ("trainer.max_steps=2", "trainer.crop_size=64", "trainer.batch_size=2", "pseudo_label.start_step=1")
+    assert place.command("name=demo", *short, *layout) == 0
     summary = place.run("demo").summary()
     assert (summary["model"], summary["num_classes"], summary["steps"]) == ("v3", 7, 2)
     assert summary["st_precision"] is not None or summary["st_pixels"] == 0

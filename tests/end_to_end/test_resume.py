@@ -12,7 +12,7 @@ import torch
 
 from semiseg.engine.engine import Engine
 
-LENGTH = ("trainer.max_steps=6", "trainer.eval_every=3", "trainer.save_latest_every=1", "pseudo_label.start_step=2")
+LENGTH = ("trainer.max_steps=6", "trainer.eval_every=3", "trainer.save_every=4", "pseudo_label.start_step=2")
 SYSTEMS = {
     "v2": ("model=v2", "model.encoder=resnet18", "optim.lr=0.01", "optim.warmup_steps=2", *LENGTH),
     "v3": ("model=v3", "model.encoder=resnet18", "optim.lr=0.01", "optim.warmup_steps=2", *LENGTH),
@@ -54,7 +54,7 @@ def undisturbed(shared_place) -> Callable[[str], Any]:
 
     def run(system: str) -> Any:
         if not shared_place.run(system).path.exists():
-            assert shared_place.train(f"name={system}", "trainer.save_every=4", *SYSTEMS[system]) == 0
+            assert shared_place.train(f"name={system}", *SYSTEMS[system]) == 0
         return shared_place.run(system)
 
     return run
@@ -82,7 +82,7 @@ def stop_at(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, int], None]:
 def test_a_run_stopped_again_and_again_ends_as_if_never_stopped(shared_place, undisturbed, stop_at, system: str):
     expected, stopped = undisturbed(system), shared_place.run(f"{system}-stopped")
     stop_at(*STOPS[0])
-    assert shared_place.train(f"name={system}-stopped", "trainer.save_every=4", *SYSTEMS[system]) == 130
+    assert shared_place.train(f"name={system}-stopped", "trainer.save_latest_every=1", *SYSTEMS[system]) == 130
     assert stopped.summary()["status"] == "interrupted"
     for stop in STOPS[1:]:
         stop_at(*stop)

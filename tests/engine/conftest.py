@@ -113,7 +113,8 @@ def make_engine(tmp_path: Path) -> Callable[..., TinyEngine]:
         **trainer: Any,
     ) -> TinyEngine:
         torch.manual_seed(1)
-        settings = TrainerConfig(**{"max_steps": 4, "batch_size": 2} | trainer)
+        trainer = {"max_steps": 4, "batch_size": 2} | trainer
+        settings = TrainerConfig(**trainer)
         optim = optim or OptimConfig(lr=0.1, momentum=0.0)
         labeler = labeler or NoPseudoLabels()
         labeler.prepare(len(CLASSES), CLASSES, 10)

@@ -67,7 +67,11 @@ def test_an_optimiser_without_a_loss_does_not_move(make_engine) -> None:
         gate(start_step=2, discriminator_start=2), optim=OptimConfig(optimizer="adamw", weight_decay=0.1), max_steps=2
     )
     student, discriminator = parameters(engine.method.student), parameters(engine.method.discriminator)
+    steps: list[str] = []
+    for name, optimizer in engine.optimizers.items():
+        optimizer.register_step_pre_hook(lambda *_, name=name: steps.append(name))
     engine.fit()
+    assert steps == ["student", "student"]
     assert moved(student, parameters(engine.method.student))
     assert not moved(discriminator, parameters(engine.method.discriminator))
     assert engine.optimizers["discriminator"].state == {}

@@ -65,7 +65,7 @@ def test_average_stays_in_eval_mode_inside_a_training_module() -> None:
 
 def test_restored_average_goes_on_with_the_same_warm_up() -> None:
     net = network()
-    ema, again = Ema(net, decay=0.999), Ema(nn.Sequential(*copy.deepcopy(net)), decay=0.999)
+    ema, again = Ema(net, decay=0.999), Ema(network(), decay=0.999)
     for _ in range(3):
         train_step(net)
         ema.update(net)
