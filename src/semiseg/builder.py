@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -117,8 +116,3 @@ def build_stream(
         needs_real=labeler.needs_real,
         start=start,
     )
-
-
-def best_weights(path: Path, network: torch.nn.Module) -> None:
-    """Load a weights file the run itself wrote."""
-    network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))

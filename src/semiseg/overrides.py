@@ -7,7 +7,7 @@ from pathlib import Path
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
-from hydra.errors import OverrideParseException
+from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 
 from semiseg.config import conf_dir, near
@@ -48,7 +48,10 @@ def words(group: str) -> list[str]:
 
 def unknown_key(key: str, verb: str, overrides: list[str]) -> str:
     """Names the keys that are valid where `key` went wrong."""
-    node, seen = composed_defaults(verb, overrides), ""
+    try:
+        node, seen = composed_defaults(verb, overrides), ""
+    except HydraException:  # the groups themselves do not fit each other: that is said without suggestions
+        return f"{key} is no key of this configuration. `semiseg {verb} --cfg job` shows those there are."
     for part in key.split("."):
         if not isinstance(node, DictConfig) or part not in node:
             break

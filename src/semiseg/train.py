@@ -122,15 +122,19 @@ class Run:
             status = self.engine.fit()
         except KeyboardInterrupt:
             status = "interrupted"
-            self.console.message(
-                f"Stopped at iteration {self.engine.step}. Continue from the newest checkpoint with: "
-                f"python train.py resume=true name={self.folder.path.name}"
-            )
+            self.console.message(self._how_to_continue())
             raise
         finally:
             self._conclude(status)
         self._report()
         return self.engine.best_miou
+
+    def _how_to_continue(self) -> str:
+        where = f"Stopped at iteration {self.engine.step}"
+        if not self.engine.checkpoints.latest.exists():
+            return f"{where}, before the first checkpoint (trainer.save_latest_every={self.trainer.save_latest_every})."
+        again = f"python train.py resume=true name={self.folder.path.name}"
+        return f"{where}. Continue from the newest checkpoint with: {again}"
 
     def _restore(self) -> None:
         path = self.engine.checkpoints.latest if self.config.resume else self.config.restore_from
@@ -171,7 +175,7 @@ class Run:
 
     def _conclude(self, status: str) -> None:
         if STATUS[status] == "FINISHED":
-            builder.best_weights(self.engine.checkpoints.best, self.method.evaluated)
+            self.method.evaluated.load_state_dict(files.load(self.engine.checkpoints.best))
             picture = draw_samples(self.method.evaluated, self.bundle, self.hardware.device)
             self.tracker.log_figure(picture, "sample_predictions")
             self.tracker.log_artifact(self.engine.checkpoints.best, "checkpoints")

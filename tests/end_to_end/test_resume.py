@@ -208,8 +208,17 @@ def test_a_run_is_not_overwritten_by_another_of_its_name(finished, refused):
     assert run.contents() == before
 
 
-def test_a_run_that_stopped_before_its_first_checkpoint_says_so(place, stop_at, refused):
+def test_an_interrupted_run_says_how_to_continue(place, stop_at, capfd: pytest.CaptureFixture[str]):
+    stop_at("_train_step", 1)
+    assert place.train_small("name=run", "trainer.save_latest_every=1") == 130
+    shown = capfd.readouterr()
+    assert "Stopped at iteration 1." in shown.out and "resume=true name=run" in shown.out
+    assert shown.err == ""
+
+
+def test_a_run_that_stopped_before_its_first_checkpoint_says_so(place, stop_at, refused, capfd):
     stop_at("_train_step", 1)
     assert place.train_small("name=early") == 130
+    assert "before the first checkpoint" in capfd.readouterr().out
     refused(place.command("resume=true", "name=early"), "latest_checkpoint.pth does not exist")
     refused(place.train_small("name=early"), "no checkpoint to continue from", "remove the folder")

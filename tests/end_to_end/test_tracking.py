@@ -83,6 +83,13 @@ def test_mlflow_holds_the_numbers_of_the_folder(run, stored, client):
         assert sorted(history) == sorted((line["step"], line[name]) for line in lines if name in line), name
 
 
+def test_the_last_lines_say_where_things_are(run, shared_place):
+    shown = (run.path / "log.txt").read_text(encoding="utf-8")
+    database = (shared_place.path / "runs" / "mlflow.db").as_posix()
+    assert f"mlflow ui --backend-store-uri sqlite:///{database}" in shown
+    assert str(run.path / "checkpoints" / "best_model.pth") in shown
+
+
 def test_mlflow_holds_settings_and_origin(run, stored):
     params, tags = stored.data.params, stored.data.tags
     assert params["trainer.max_steps"] == "3"

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torchvision.models import get_model_weights, list_models
 
 from semiseg.errors import CheckpointError, ConfigError
+from semiseg.tensor_file import read_tensors
 
 StateDict = dict[str, Tensor]
 
@@ -109,7 +110,7 @@ def read_state_dict(path: Path) -> StateDict:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content = read_tensors(path)
     except Exception as error:  # a damaged pickle can raise anything, struct.error and IndexError included
         raise CheckpointError(
             f"{path} cannot be read as weights ({_reason(error)}): it is cut short, of another format, or holds "
