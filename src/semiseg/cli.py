@@ -6,7 +6,6 @@ import importlib
 import os
 import sys
 import uuid
-from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
@@ -53,13 +52,12 @@ def run_verb(verb: str, overrides: list[str]) -> int:
     """Compose `conf/VERB.yaml` with the overrides and call the verb's `main`; the exit status."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises instead of printing its own traceback and exiting
     OmegaConf.register_new_resolver("run_name", run_name, use_cache=True, replace=True)
-    function: Callable = importlib.import_module(VERBS[verb][0]).main
     failures: list[str] = []
 
     def job(config: DictConfig) -> Any:
         """One job of the verb. It raises nothing expected, because Hydra would print a line of its own about it."""
         try:
-            return function(config)
+            return importlib.import_module(VERBS[verb][0]).main(config)
         except SemisegError as error:
             failures.append(str(error))
             complain(str(error))

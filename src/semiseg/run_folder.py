@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
@@ -64,8 +63,3 @@ def git_commit() -> str | None:
     if commit.returncode:
         return None
     return commit.stdout.strip() + ("+changes" if changes.stdout.strip() else "")
-
-
-def command_line() -> str:
-    """What was typed, as far as Python knows."""
-    return " ".join(sys.argv)

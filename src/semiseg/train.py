@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ import torch
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from semiseg import __version__, builder
+from semiseg import builder
 from semiseg.config import build, check_missing, plain, settings, ungrouped
 from semiseg.console import Console, make_console
 from semiseg.engine import checkpoint as files
@@ -24,8 +23,9 @@ from semiseg.engine.settings import OptimConfig, RunConfig, TrainerConfig
 from semiseg.errors import ConfigError
 from semiseg.methods import SemiSupervised
 from semiseg.models.weights import load_weights
-from semiseg.run_folder import RunFolder, command_line, git_commit
+from semiseg.run_folder import RunFolder, git_commit
 from semiseg.samples import draw_samples
+from semiseg.summary import next_command, result_rows, summarise
 from semiseg.tracking.base import Tracker
 from semiseg.tracking.local import write_json
 
@@ -67,7 +67,9 @@ class Run:
         self.aug = build(config.aug, "aug")
         seed_everything(config.seed, self.trainer.deterministic)
         self.bundle = builder.build_bundle(config)
-        console.pools(self.bundle.pools.describe())
+        console.pools(self.bundle.pools.notes)
+        for text in self.bundle.pools.warnings:
+            console.warning(text)
         batch = self.trainer.batch_size * self.trainer.accumulate
         self.steps_per_epoch = max(1, len(self.bundle.pools.train) // batch)
         self.total_steps = total_steps(self.trainer, self.steps_per_epoch)
@@ -126,7 +128,7 @@ class Run:
             raise
         finally:
             self._conclude(status)
-        self._report()
+        self.console.finish(result_rows(summarise(self, status), self.tracker), next_command(self.folder.path))
         return self.engine.best_miou
 
     def _how_to_continue(self) -> str:
@@ -180,57 +182,11 @@ class Run:
             self.tracker.log_figure(picture, "sample_predictions")
             self.tracker.log_artifact(self.engine.checkpoints.best, "checkpoints")
         try:
-            write_json(self.folder.summary, self.summary(status))
+            write_json(self.folder.summary, summarise(self, status))
         except OSError as error:  # a full disk must not hide what ended the run
             self.console.warning(f"{self.folder.summary} could not be written: {error.strerror}")
         self.tracker.log_artifact(self.folder.summary)
         self.tracker.finish(STATUS[status])
-
-    def summary(self, status: str) -> dict[str, Any]:
-        """`summary.json`: what was run, on what, and what came out."""
-        config, engine = self.config, self.engine
-        student = self.method.student
-        return {
-            "status": status,
-            "name": self.folder.path.name,
-            "experiment": config.experiment_name,
-            "model": config.model.name,
-            "choices": {k: v for k, v in self.choices.items() if not k.startswith("hydra")},
-            "seed": config.seed,
-            "num_classes": self.bundle.classes.num_classes,
-            "parameters": sum(p.numel() for p in student.parameters()),
-            "steps": engine.step,
-            "total_steps": engine.total_steps,
-            **self.recorder.figures(),
-            "checkpoints": sorted(p.name for p in self.folder.checkpoints.glob("*.pth")),
-            "best_weights": str(engine.checkpoints.best),
-            "mlflow_run_id": self.tracker.run_id,
-            "warnings": self.console.warnings,
-            "data_fingerprint": self.bundle.fingerprint(),
-            "git_commit": git_commit(),
-            "command": command_line(),
-            "versions": {"semiseg": __version__, "torch": torch.__version__, "python": platform.python_version()},
-            "hardware": hardware_name(self.hardware.device),
-        }
-
-    def _report(self) -> None:
-        """The final table and what to type next."""
-        summary = self.summary("finished")
-        rows = {"Best val mIoU": f"{summary['best_val_miou']:.4f} at iteration {summary['best_step']}"}
-        rows["Final val mIoU"] = f"{summary['final_val_miou']:.4f}"
-        rows |= {f"IoU {name}": f"{value:.4f}" for name, value in summary["class_iou"].items()}
-        rows |= {f"IoU {name}": "absent from truth and prediction" for name in summary["absent_classes"]}
-        if summary["st_pixels"] is not None:
-            rows["ST pixels"] = f"{summary['st_pixels']:.0f} a batch ({summary['st_coverage']:.1%} of the unlabelled)"
-        if summary["st_precision"] is not None:
-            rows["ST precision"] = f"{summary['st_precision']:.1%} of the kept pixels are right"
-        rows["Time"] = f"{summary['train_seconds']:.0f} s in steps, {summary['seconds_per_step']:.3f} s a step"
-        rows["Best weights"] = summary["best_weights"]
-        rows["Run folder"] = str(self.folder.path)
-        if self.tracker.location:
-            rows["MLflow store"] = self.tracker.location
-            rows["Look at it"] = self.tracker.ui_command
-        self.console.finish(rows, "python train.py model=v1    then    python compare.py")
 
 
 def run_name(config: DictConfig) -> str:
@@ -239,10 +195,3 @@ def run_name(config: DictConfig) -> str:
     if hydra.mode is not None and hydra.mode.name == "MULTIRUN":
         return f"{config.model.name} {hydra.job.override_dirname}"
     return str(config.name)
-
-
-def hardware_name(device: torch.device) -> str:
-    """The GPU's name, or the processor and its cores."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"{device.type} {platform.processor() or platform.machine()}, {torch.get_num_threads()} threads"
