@@ -1,28 +1,30 @@
 """The controlled comparison: one network, one data set, one length; only the pseudo-labels differ.
 
-    python benchmarks/methods.py [steps=1500] [seeds=0,1,2] [lists=few,1_8] [jobs=1] [threads=2]
+    python benchmarks/methods.py [steps=1500] [seeds=0,1,2] [lists=few,1_8] [jobs=1] [threads=2] [report=true]
 
 DeepLabV3+ with ResNet-18 from scratch on dubai-landcover, 128-pixel crops, `basic` augmentation, CE, AdamW 1e-3 with
 cosine decay, batch 8 (+ 8 unlabelled). It takes hours on a CPU: run it unattended. A finished run leaves a file in
-benchmarks/results/methods/ and is not run again; the tables are made from those files.
+benchmarks/results/methods/ and is not run again; the tables are made from those files;
+`report=true` only prints them.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import mean, stdev
 from typing import Any
 
-HERE = Path(__file__).resolve().parent
-RESULTS = HERE / "results" / "methods"
-RUNS = HERE.parent / "runs" / "benchmark"
+from common import PROJECT, train
+from method_tables import Row, class_table, main_table, time_table
+from semiseg.errors import SemisegError
+
+RESULTS = PROJECT / "benchmarks" / "results" / "methods"
+RUNS = PROJECT / "runs" / "benchmark"
 
 COMMON = [
     "data=dubai", "model=v3", "model.encoder=resnet18", "model.num_heads=1", "loss=ce", "aug=basic", "optim=adamw",
@@ -83,97 +85,74 @@ def plan(lists: list[str], seeds: list[int], steps: int) -> Iterator[Job]:
         yield from (Job(labels, "V3 global", seed, steps) for seed in seeds)
 
 
-def run(job: Job, threads: int) -> None:
-    """Train in a process of its own, continuing a run that was cut off, and keep its figures."""
+def run(job: Job, threads: int) -> bool:
+    """Train and keep the figures; False where that failed."""
     folder = RUNS / "methods" / job.name
-    resume = ["resume=true"] if (folder / "checkpoints" / "latest_checkpoint.pth").is_file() else []
-    place = [f"output={RUNS.as_posix()}", "experiment_name=methods", f"name={job.name}"]
-    command = [sys.executable, "-m", "semiseg", "train", *place, *resume, *job.overrides()]
-    environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
     print(f"start {job.name}", flush=True)
-    done = subprocess.run(command, cwd=HERE.parent, env=environment, capture_output=True, text=True, encoding="utf-8")
-    if done.returncode:
-        print(f"FAILED {job.name}: {done.stderr.strip()[-2000:]}", flush=True)
-        return
-    summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    try:
+        summary = train(folder, job.overrides(), threads)
+    except SemisegError as error:
+        print(f"FAILED {job.name}: {error}", flush=True)
+        return False
     RESULTS.mkdir(parents=True, exist_ok=True)
     job.result.write_text(json.dumps(figures(job, summary, folder), indent=1), encoding="utf-8")
     print(f"done {job.name}: val mIoU {summary['best_val_miou']:.4f}", flush=True)
+    return True
 
 
-def figures(job: Job, summary: dict[str, Any], folder: Path) -> dict[str, Any]:
+def figures(job: Job, summary: Mapping[str, Any], folder: Path) -> Row:
     """What the tables need of a run, small enough to keep."""
     history: dict[str, list[list[float]]] = {}
     for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines():
         record = json.loads(line)
+        if record["step"] % (job.steps // 6) and record["step"] != job.steps:
+            continue
         for name, value in record.items():
-            if name.startswith(TRACKED) and record["step"] % (job.steps // 6) == 0:
+            if name.startswith(TRACKED) and value is not None:  # null: not finite
                 history.setdefault(name, []).append([record["step"], round(value, 4)])
     identity = {"labels": job.labels, "method": job.method, "seed": job.seed, "steps": job.steps}
     return identity | {key: summary.get(key) for key in KEPT} | {"overrides": job.overrides(), "history": history}
 
 
-def load_results(steps: int) -> list[dict[str, Any]]:
-    """Every finished run of this length."""
+def load_results(steps: int) -> list[Row]:
+    """Every finished run of this length, in the order of METHODS."""
     rows = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(RESULTS.glob("*.json"))]
-    return [row for row in rows if row["steps"] == steps]
+    return sorted((row for row in rows if row["steps"] == steps), key=lambda row: list(METHODS).index(row["method"]))
 
 
-def spread(values: list[float]) -> str:
-    """Mean and sample standard deviation."""
-    return f"{mean(values):.3f} ± {stdev(values):.3f}" if len(values) > 1 else f"{values[0]:.3f}"
-
-
-def table(rows: list[dict[str, Any]], labels: str) -> list[str]:
-    """One list's comparison as Markdown, with the share of the few-to-all gap that each method closes."""
-
-    def of(method: str, which: str) -> list[dict[str, Any]]:
-        return [row for row in rows if row["method"] == method and row["labels"] == which]
-
-    groups = [(m, of(m, labels)) for m in METHODS] + [("none, all labels", of("none", "all"))]
-    groups = [(name, found) for name, found in groups if found]
-    if not groups:
-        return []
-    floor, ceiling = of("none", labels), of("none", "all")
-    classes = list(groups[0][1][0]["class_iou"])
-    lines = [f"| {labels} labels | seeds | final val mIoU | best val mIoU | gap closed | ST coverage | ST precision | "
-             + " | ".join(classes) + " | s/step |", "|---" * (8 + len(classes)) + "|"]  # fmt: skip
-    for name, found in groups:
-        final = [row["final_val_miou"] for row in found]
-        closed = "-"
-        if floor and ceiling:
-            low, high = (mean(r["final_val_miou"] for r in side) for side in (floor, ceiling))
-            closed = f"{(mean(final) - low) / (high - low):.0%}"
-        st = [optional(found, key) for key in ("st_coverage", "st_precision")]
-        ious = [spread([row["class_iou"].get(c, 0.0) for row in found]) for c in classes]
-        cells = [name, str(len(found)), spread(final), spread([row["best_val_miou"] for row in found]), closed, *st]
-        lines.append("| " + " | ".join([*cells, *ious, spread([row["seconds_per_step"] for row in found])]) + " |")
-    return lines
-
-
-def optional(rows: list[dict[str, Any]], key: str) -> str:
-    """Spread of a figure that supervised runs do not have."""
-    values = [row[key] for row in rows if row.get(key) is not None]
-    return spread(values) if values else "-"
-
-
-def main() -> None:
-    """Run what is missing, then print the tables."""
-    options = {"steps": "1500", "seeds": "0,1,2", "lists": "few,1_8", "jobs": "1", "threads": str(os.cpu_count())}
-    for argument in sys.argv[1:]:
+def read_options(arguments: list[str]) -> dict[str, str]:
+    """The command line over the defaults; ends the program at a word that is none of them."""
+    options = {"steps": "1500", "seeds": "0,1,2", "lists": "few,1_8", "jobs": "1", "threads": str(os.cpu_count()),
+               "report": "false"}  # fmt: skip
+    for argument in arguments:
         key, _, value = argument.partition("=")
         if key not in options or not value:
             sys.exit(f"{argument}: write one of {', '.join(f'{k}={v}' for k, v in options.items())}")
         options[key] = value
+    if int(options["steps"]) < 6:
+        sys.exit(f"steps={options['steps']}: give at least 6, one for each evaluation")
+    if options["report"] not in ("true", "false"):
+        sys.exit(f"report={options['report']}: write report=true or report=false")
+    return options
+
+
+def main() -> None:
+    """Run what is missing, print the tables, and exit with 1 where a run failed."""
+    options = read_options(sys.argv[1:])
     steps, lists = int(options["steps"]), options["lists"].split(",")
-    seeds = [int(seed) for seed in options["seeds"].split(",")]
-    missing = list(dict.fromkeys(job for job in plan(lists, seeds, steps) if not job.result.is_file()))
-    print(f"{len(missing)} runs to do", flush=True)
-    with ThreadPoolExecutor(int(options["jobs"])) as pool:
-        list(pool.map(lambda job: run(job, int(options["threads"])), missing))
+    failed = 0
+    if options["report"] == "false":
+        seeds = [int(seed) for seed in options["seeds"].split(",")]
+        missing = list(dict.fromkeys(job for job in plan(lists, seeds, steps) if not job.result.is_file()))
+        print(f"{len(missing)} runs to do", flush=True)
+        with ThreadPoolExecutor(int(options["jobs"])) as pool:
+            failed = list(pool.map(lambda job: run(job, int(options["threads"])), missing)).count(False)
     rows = load_results(steps)
     for labels in lists:
-        print("\n" + "\n".join(table(rows, labels)))
+        for table in (main_table, time_table, class_table):
+            print("\n" + "\n".join(table(rows, labels)))
+    if failed:
+        sys.exit(f"{failed} runs failed: see FAILED above")
 
 
 if __name__ == "__main__":

@@ -12,13 +12,13 @@ from __future__ import annotations
 import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
 
-HERE = Path(__file__).resolve().parent
+from common import PROJECT, train
+from semiseg.errors import SemisegError
+
 SYSTEMS = {
     "V1": ["model=v1"],
     "V2": ["model=v2"],
@@ -32,24 +32,15 @@ TIMING = ["trainer.eval_every=1000000", "trainer.save_latest_every=1000000", "tr
           "pseudo_label.start_step=0", "trainer.early_stop_patience=null"]  # fmt: skip
 
 
-def train(name: str, overrides: list[str], output: Path, threads: int) -> dict[str, Any]:
-    """One run in its own process; its summary."""
-    command = [sys.executable, "-m", "semiseg", "train", f"output={output.as_posix()}", f"name={name}", *overrides]
-    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
-    done = subprocess.run(command, cwd=HERE.parent, env=environment, capture_output=True, text=True, encoding="utf-8")
-    if done.returncode:
-        sys.exit(f"{name} failed: {done.stderr.strip()[-2000:]}")
-    return json.loads((output / "semiseg" / name / "summary.json").read_text(encoding="utf-8"))
-
-
 def timing(steps: int, threads: int) -> None:
     """Seconds a step with 8 labelled (and 8 unlabelled) patches of 256 pixels, warm-up steps left out."""
     print("| system | parameters | s/step | peak memory, MiB | hardware |\n|---|---|---|---|---|", flush=True)
     for label, overrides in SYSTEMS.items():
         with tempfile.TemporaryDirectory() as folder:
             name = label.replace(", ", "-").replace(" ", "_")
-            summary = train(name, [*COMMON, *TIMING, *overrides, f"trainer.max_steps={steps}"], Path(folder), threads)
-            seconds = per_step(Path(folder) / "semiseg" / name / "metrics.jsonl")
+            run = Path(folder) / "semiseg" / name
+            summary = train(run, [*COMMON, *TIMING, *overrides, f"trainer.max_steps={steps}"], threads)
+            seconds = per_step(run / "metrics.jsonl")
         row = (label, f"{summary['parameters']:,}", f"{seconds:.2f}", f"{summary['peak_memory_mib']:,.0f}")
         print(f"| {' | '.join(row)} | {summary['hardware']} |", flush=True)
 
@@ -62,19 +53,15 @@ def per_step(path: Path) -> float:
 
 
 def accuracy(steps: int, seeds: list[int], threads: int) -> None:
-    """Val mIoU and self-training figures of runs of the given length; finished runs are kept and not run again."""
-    output = HERE.parent / "runs" / "benchmark" / "versions"
+    """Val mIoU and self-training figures of runs of the given length; finished runs are kept, and others continued."""
+    output = PROJECT / "runs" / "benchmark" / "versions" / "semiseg"
     print("| system | seed | best val mIoU | final val mIoU | ST pixels | ST coverage | ST precision |")
     print("|---|---|---|---|---|---|---|", flush=True)
     for seed in seeds:
         for label, overrides in SYSTEMS.items():
             name = f"{label.replace(', ', '-').replace(' ', '_')}-{steps}-seed{seed}"
-            path = output / "semiseg" / name / "summary.json"
-            if path.is_file():
-                summary = json.loads(path.read_text(encoding="utf-8"))
-            else:
-                settings = [*COMMON, *overrides, f"trainer.max_steps={steps}", f"seed={seed}", "trainer.eval_every=500"]
-                summary = train(name, settings, output, threads)
+            settings = [*COMMON, *overrides, f"trainer.max_steps={steps}", f"seed={seed}", "trainer.eval_every=500"]
+            summary = train(output / name, settings, threads)
             keys = ("best_val_miou", "final_val_miou", "st_pixels", "st_coverage", "st_precision")
             cells = ["-" if summary[key] is None else f"{summary[key]:.4g}" for key in keys]
             print(f"| {label} | {seed} | {' | '.join(cells)} |", flush=True)
@@ -88,10 +75,14 @@ def main() -> None:
         if key not in options:
             sys.exit(f"{argument}: write one of {', '.join(options)} as KEY=VALUE")
         options[key] = value
-    if options["train"]:
-        accuracy(int(options["train"]), [int(s) for s in options["seeds"].split(",")], int(options["threads"]))
-    else:
-        timing(int(options["steps"]), int(options["threads"]))
+    threads = int(options["threads"])
+    try:
+        if options["train"]:
+            accuracy(int(options["train"]), [int(s) for s in options["seeds"].split(",")], threads)
+        else:
+            timing(int(options["steps"]), threads)
+    except SemisegError as error:
+        sys.exit(str(error))
 
 
 if __name__ == "__main__":

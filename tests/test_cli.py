@@ -76,6 +76,7 @@ def test_mistake_ends_with_one_message_and_a_way_out(
 def test_wrong_names_leave_nothing_behind(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     complaint(capsys, "model=v33")
     complaint(capsys, "trainer.max_step=9")
+    complaint(capsys, "name=a/b")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from semiseg.config import build, check_missing, conf_dir, flatten, near, plain, settings
+from semiseg.config import build, check_arguments, check_missing, conf_dir, flatten, near, plain, settings
 from semiseg.engine.settings import OptimConfig, TrainerConfig
 from semiseg.errors import ConfigError, DataError
 
@@ -104,7 +104,7 @@ def test_build_makes_what_the_node_names(thing: str) -> None:
     ("values", "message"),
     [
         ({}, r"^loss: .*missing 1 required .*'size'.*conf/loss/"),
-        ({"size": 2, "sise": 3}, r"^loss: .*unexpected keyword argument 'sise'"),
+        ({"size": 2, "sise": 3}, r"^loss\.sise is no setting\. Did you mean size\? Valid: size\.$"),
         ({"size": -1}, r"^loss: size below 0"),
         ({"size": 0}, r"^thing\.size is 0\.$"),
     ],
@@ -112,6 +112,40 @@ def test_build_makes_what_the_node_names(thing: str) -> None:
 def test_constructors_complaint_becomes_a_config_error(thing: str, values: dict, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         build(OmegaConf.create({"_target_": thing} | values), "loss")
+
+
+@pytest.mark.parametrize(
+    ("group", "key", "value", "message"),
+    [
+        ("model", "num_heads", "abc", r"^model\.num_heads is 'abc'; it must be a whole number\.$"),
+        ("model", "num_heads", 2.5, r"^model\.num_heads is 2\.5; it must be a whole number\.$"),
+        ("model", "encoder_weights", 3, r"^model\.encoder_weights is 3; it must be a text or null\.$"),
+        ("loss", "ce_weight", None, r"^loss\.ce_weight is None; it must be a number\.$"),
+        ("loss", "ce_weight", True, r"^loss\.ce_weight is True; it must be a number\.$"),
+        ("loss", "cew", 1, r"^loss\.cew is no setting\. .*ce_weight"),
+        ("pseudo_label", "st_loss.ce_weight", "x", r"^pseudo_label\.st_loss\.ce_weight is 'x'; it must be a number"),
+    ],
+)
+def test_arguments_are_checked_before_anything_is_built(group: str, key: str, value: Any, message: str) -> None:
+    targets = {
+        "model": "semiseg.models.MultiHeadDeepLabV3Plus",
+        "loss": "semiseg.losses.SegmentationLoss",
+        "pseudo_label": "semiseg.pseudo_label.SoftmaxThreshold",
+    }
+    node = OmegaConf.create({"_target_": targets[group]})
+    if key.startswith("st_loss."):
+        node.st_loss = {"_target_": targets["loss"]}
+    OmegaConf.update(node, key, value)
+    with pytest.raises(ConfigError, match=message) as caught:
+        check_arguments(node, group, ["num_classes"])
+    assert "_target_" not in str(caught.value)
+    assert "num_classes" not in str(caught.value)
+
+
+def test_arguments_of_valid_kinds_pass() -> None:
+    check_arguments({"_target_": "semiseg.losses.SegmentationLoss", "ce_weight": 1, "class_weights": [1, 2]}, "loss")
+    check_arguments({"_target_": "collections.OrderedDict", "any": "thing"}, "loss")
+    check_arguments({"_target_": "nowhere.Loss", "any": "thing"}, "loss")
 
 
 def test_projects_own_errors_pass_unchanged(thing: str) -> None:

@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from semiseg.cli import run_name
 from semiseg.config import conf_dir
 from semiseg.errors import ConfigError
-from semiseg.overrides import check_groups, explain, key_of, with_stored
+from semiseg.overrides import check_groups, check_names, explain, key_of, varied, with_stored
 
 
 @pytest.fixture(autouse=True)
@@ -48,6 +48,36 @@ def explanation(*overrides: str) -> str:
 )
 def test_mistake_is_explained_with_the_nearest_names(override: str, beginning: str) -> None:
     assert explanation(override).startswith(beginning)
+
+
+def test_valid_keys_are_those_to_set() -> None:
+    assert "_target_" not in explanation("pseudo_label.thresold=1")
+    keys = explanation("model.num_head=1").split("Valid: ")[1].rstrip(".").split(", ")
+    assert "num_heads" in keys and not {"_target_", "name", "recipe"} & set(keys)
+
+
+@pytest.mark.parametrize("value", ["[0.5,0.6]", "{road: 0.5}"])
+def test_thresholds_of_the_data_set_are_given_to_the_pseudo_labeler(value: str) -> None:
+    text = explanation(f"data.class_thresholds={value}")
+    assert "Give class thresholds with pseudo_label.class_thresholds=" in text
+
+
+@pytest.mark.parametrize("value", ["a/b", "..", "", "a\\b", '"a/b"', "null"])
+@pytest.mark.parametrize("key", ["name", "experiment_name"])
+def test_a_name_is_one_folder(key: str, value: str) -> None:
+    with pytest.raises(ConfigError, match=rf"^{key}=.*one folder name.*output=PATH"):
+        check_names([f"{key}={value}"])
+
+
+def test_names_of_one_folder_pass() -> None:
+    check_names(["name=first", "experiment_name=a b", "name=v3-1.5", "output=a/b", "model.name=x"])
+
+
+def test_what_a_sweep_varies() -> None:
+    arguments = ["-m", "model=v3", "seed=0,1", "optim.lr=1e-3,1e-4", "aug.scale_range=[0.5,2.0]"]
+    job = ["model=v3", "seed=1", "optim.lr=1e-3", "aug.scale_range=[0.5,2.0]"]
+    assert varied(arguments, job) == ["seed=1", "optim.lr=1e-3"]
+    assert varied(["-m", "model=v3"], ["model=v3"]) == ["model=v3"]
 
 
 def test_valid_keys_are_those_of_the_chosen_words() -> None:

@@ -41,6 +41,37 @@ def test_folder_of_another_run_is_refused_with_the_ways_out(folder: RunFolder, l
     assert str(folder.path) in str(caught.value)
 
 
+def test_resumption_names_the_place_unless_it_is_the_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for path, words in {
+        "runs/semiseg/mine": "resume=true name=mine",
+        "runs/few/mine": "resume=true name=mine experiment_name=few",
+        "out/semiseg/mine": "resume=true name=mine output=out",
+        "my runs/semiseg/a": """resume=true name=a 'output="my runs"'""",
+    }.items():
+        assert RunFolder(tmp_path / path).resumption() == words
+    elsewhere = tmp_path.parent / "else"
+    assert RunFolder(elsewhere / "semiseg" / "a").resumption().endswith(f"output={elsewhere.as_posix()}")
+
+
+def test_job_of_a_sweep_continues_from_its_file(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "0", sweep=True)
+    latest = (tmp_path / "0" / "checkpoints" / "latest_checkpoint.pth").as_posix()
+    assert folder.resumption() == f"restore_from={latest}"
+
+
+def test_folder_without_a_run_is_removed_and_any_other_stays(folder: RunFolder) -> None:
+    folder.open(resume=False)
+    (folder.path / "log.txt").touch()
+    folder.discard_if_unused()
+    assert not folder.path.exists()
+    for kept in ("notes.md", "checkpoints/latest_checkpoint.pth"):
+        folder.open(resume=False)
+        (folder.path / kept).touch()
+        folder.discard_if_unused()
+        assert (folder.path / kept).exists()
+
+
 def test_resume_needs_a_checkpoint(folder: RunFolder) -> None:
     with pytest.raises(CheckpointError, match=r"latest_checkpoint\.pth does not exist.*Leave out resume=true"):
         folder.open(resume=True)

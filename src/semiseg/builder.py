@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -10,7 +11,7 @@ from omegaconf import DictConfig
 from torch.optim import Optimizer
 
 from semiseg.aug import Augment
-from semiseg.config import build, resolved, settings
+from semiseg.config import build, check_arguments, resolved, settings
 from semiseg.data.batches import BatchStream
 from semiseg.data.build import DataBundle, build_data
 from semiseg.data.config import DataConfig
@@ -32,13 +33,24 @@ def build_bundle(config: DictConfig) -> DataBundle:
     """The data a config names. Raises ConfigError and DataError."""
     node = {key: value for key, value in resolved(config.data, "data").items() if key != "layout"}
     data = settings(DataConfig, node, "data")
-    data.layout = build(config.data.layout, "data")
+    data.layout = build(config.data.layout, "data.layout")
     return build_data(data)
+
+
+def model_node(config: DictConfig) -> dict[str, Any]:
+    """The arguments of the network, with the word "none" for no pretrained weights read as null."""
+    node = {key: value for key, value in resolved(config.model, "model").items() if key not in NOT_ARGUMENTS}
+    return {key: None if (key, value) == ("encoder_weights", "none") else value for key, value in node.items()}
+
+
+def check_model(config: DictConfig) -> None:
+    """Raises ConfigError for settings that the network does not take, before the classes of the data are known."""
+    check_arguments(model_node(config), "model", ["num_classes"])
 
 
 def build_model(config: DictConfig, num_classes: int, restored: bool = False) -> SegmentationModel:
     """The network of `config.model`; one whose weights are about to be `restored` needs no pretrained encoder first."""
-    node = {key: value for key, value in resolved(config.model, "model").items() if key not in NOT_ARGUMENTS}
+    node = model_node(config)
     if restored:
         if node.get("freeze_bn_affine", False) is None:
             node["freeze_bn_affine"] = node["encoder_weights"] is not None
@@ -46,35 +58,42 @@ def build_model(config: DictConfig, num_classes: int, restored: bool = False) ->
     return build(node, "model", num_classes=num_classes)
 
 
-def build_loss(node: Any, where: str, bundle: DataBundle) -> SegmentationLoss:
-    """A loss with its class weights, counted over the labelled training masks where they are "balanced"."""
-    return with_weights(build(node, where), bundle)
+@dataclass(frozen=True)
+class Parts:
+    """What a config alone decides, built before any data is read, so that a wrong value is found at once."""
+
+    aug: Augment
+    loss: SegmentationLoss
+    labeler: PseudoLabeler
 
 
-def with_weights(loss: SegmentationLoss, bundle: DataBundle) -> SegmentationLoss:
-    """Resolve `class_weights: balanced`."""
-    if loss.needs_class_weights:
-        loss.set_class_weights(torch.from_numpy(balanced_weights(bundle.counts())))
-    return loss
-
-
-def build_labeler(config: DictConfig, bundle: DataBundle, total_steps: int) -> PseudoLabeler:
-    """The pseudo-labeler of `config.pseudo_label`, fitted to the classes and the length of the run."""
+def build_parts(config: DictConfig, optim: OptimConfig) -> Parts:
+    """The parts of a config, with class weights and class thresholds still open. Raises ConfigError."""
+    check_model(config)
     labeler: PseudoLabeler = build(config.pseudo_label, "pseudo_label")
-    labeler.prepare(bundle.classes.num_classes, bundle.classes.names, total_steps)
-    if labeler.st_loss is not None:
-        with_weights(labeler.st_loss, bundle)
-    return labeler
-
-
-def build_method(config: DictConfig, bundle: DataBundle, optim: OptimConfig, total_steps: int) -> SemiSupervised:
-    """Student, loss, pseudo-labeler and average, on the CPU."""
-    restored = config.resume or config.restore_from is not None
-    student = build_model(config, bundle.classes.num_classes, restored)
-    loss = build_loss(config.loss, "loss", bundle)
-    labeler = build_labeler(config, bundle, total_steps)
+    if labeler.optim is not None:
+        settings(OptimConfig, labeler.optim, "pseudo_label.optim")
     if labeler.needs_teacher and labeler.teacher == "ema" and optim.ema_decay is None:
         raise ConfigError("pseudo_label.teacher=ema needs an average; set optim.ema_decay=0.999 or teacher=student.")
+    return Parts(build(config.aug, "aug"), build(config.loss, "loss"), labeler)
+
+
+def fit_to_data(parts: Parts, bundle: DataBundle, total_steps: int) -> None:
+    """Resolve `class_weights: balanced` over the labelled training masks, and lay out the thresholds by class."""
+    parts.labeler.prepare(bundle.classes.num_classes, bundle.classes.names, total_steps)
+    for loss in (parts.loss, parts.labeler.st_loss):
+        if loss is not None and loss.needs_class_weights:
+            loss.set_class_weights(torch.from_numpy(balanced_weights(bundle.counts())))
+
+
+def build_method(
+    config: DictConfig, parts: Parts, bundle: DataBundle, optim: OptimConfig, total_steps: int
+) -> SemiSupervised:
+    """Student, loss, pseudo-labeler and average, on the CPU."""
+    fit_to_data(parts, bundle, total_steps)
+    restored = config.resume or config.restore_from is not None
+    student = build_model(config, bundle.classes.num_classes, restored)
+    loss, labeler = parts.loss, parts.labeler
     ema = None if optim.ema_decay is None else Ema(student, optim.ema_decay)
     return SemiSupervised(student, loss, labeler, bundle.classes.num_classes, ema)
 

@@ -16,7 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from semiseg.config import conf_dir
 from semiseg.errors import SemisegError
-from semiseg.overrides import check_groups, explain, with_stored
+from semiseg.overrides import check_groups, check_names, explain, with_stored
 
 VERBS = {
     "train": ("semiseg.train", "train one system, or several with -m"),
@@ -65,6 +65,7 @@ def run_verb(verb: str, overrides: list[str]) -> int:
 
     try:
         check_groups(overrides)
+        check_names(overrides)
         sys.argv = [f"semiseg {verb}", *with_stored(overrides)]
         hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=verb)(job)()
     except SemisegError as error:

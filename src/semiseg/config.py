@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import inspect
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, TypeVar
+from pydoc import ErrorDuringImport, locate
+from types import NoneType, UnionType
+from typing import Any, TypeVar, Union, get_args, get_origin
 
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
@@ -16,6 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 from semiseg.errors import ConfigError, SemisegError
 
 T = TypeVar("T")
+SIMPLE = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", NoneType: "null"}
 
 
 def conf_dir() -> Path:
@@ -71,11 +75,62 @@ def check_missing(config: DictConfig) -> None:
         raise ConfigError(f"No value for {', '.join(missing)}. Give it on the command line: {missing[0]}=VALUE")
 
 
+def check_arguments(node: Any, where: str, given: Collection[str] = ()) -> None:
+    """Hold a `_target_` node and those inside it against their constructors, without calling them.
+
+    `given` are the arguments that the code passes itself. Raises ConfigError for a key that the constructor does not
+    take, and for a value that a simple annotation (numbers, text, true or false, null) rules out.
+    """
+    values = resolved(node, where) if OmegaConf.is_config(node) else node
+    parameters = signature_of(values.get("_target_", ""))
+    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        return
+    for key, value in values.items():
+        name = f"{where}.{key}"
+        if isinstance(value, dict) and "_target_" in value:
+            check_arguments(value, name)
+        elif str(key).startswith("_") or not parameters:
+            continue
+        elif key not in parameters:
+            raise ConfigError(f"{name} is no setting. {near(str(key), parameters.keys() - set(given))}")
+        elif not fits(value, annotation := parameters[key].annotation):
+            valid = " or ".join(SIMPLE[each] for each in alternatives(annotation))
+            raise ConfigError(f"{name} is {value!r}; it must be {valid}.")
+
+
+def signature_of(target: str) -> Mapping[str, inspect.Parameter]:
+    """Parameters of what a `_target_` names; none where it names nothing, which instantiating it will say."""
+    try:
+        found = locate(target)
+        return inspect.signature(found, eval_str=True).parameters if callable(found) else {}
+    except (
+        ErrorDuringImport,
+        NameError,
+        ValueError,
+    ):  # an import or annotation that fails, or code without a signature
+        return {}
+
+
+def alternatives(annotation: Any) -> tuple[Any, ...]:
+    """The types that an annotation joins with `|`."""
+    return get_args(annotation) if get_origin(annotation) in (UnionType, Union) else (annotation,)
+
+
+def fits(value: Any, annotation: Any) -> bool:
+    """Whether a value may stand for an annotation; annotations that are not simple take anything."""
+    allowed = alternatives(annotation)
+    if any(each not in SIMPLE for each in allowed):
+        return True
+    return type(value) in allowed or (type(value) is int and float in allowed)
+
+
 def build(node: Any, where: str, **extra: Any) -> Any:
     """Instantiate a `_target_` node; the constructor is the schema.
 
-    Raises ConfigError with the constructor's own complaint, and lets the project's errors through as they are.
+    Raises ConfigError for arguments that `check_arguments` refuses or the constructor complains about, and lets the
+    project's errors through as they are.
     """
+    check_arguments(node, where, extra)
     try:
         return instantiate(node, **extra)
     except InstantiationException as error:
@@ -84,7 +139,9 @@ def build(node: Any, where: str, **extra: Any) -> Any:
             raise cause from None
         if isinstance(cause, TypeError | ValueError | ImportError | OmegaConfBaseException) or cause is None:
             detail = str(cause or error).splitlines()[0]
-            raise ConfigError(f"{where}: {detail}. See conf/{where}/ for the settings it takes.") from error
+            raise ConfigError(
+                f"{where}: {detail}. See conf/{where.split('.')[0]}/ for the settings it takes."
+            ) from error
         raise cause from None
 
 

@@ -2,35 +2,38 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
 from semiseg.errors import CheckpointError, ConfigError
+from semiseg.overrides import override
 from semiseg.tracking.local import write_text
 
 
 class RunFolder:
-    """`.hydra/`, `checkpoints/`, `metrics.jsonl`, `log.txt` and `summary.json` of a run."""
+    """`.hydra/`, `checkpoints/`, `metrics.jsonl`, `log.txt` and `summary.json` of a run, or of one job of a sweep."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, sweep: bool = False) -> None:
         self.path = path
+        self.sweep = sweep
+        self.latest = path / "checkpoints" / "latest_checkpoint.pth"
         self.checkpoints = path / "checkpoints"
         self.summary = path / "summary.json"
 
     def open(self, resume: bool) -> None:
         """Make the folder. Raises ConfigError when it holds a run already or cannot be written, and CheckpointError
         when there is nothing to resume."""
-        latest = self.checkpoints / "latest_checkpoint.pth"
-        if resume and not latest.is_file():
+        if resume and not self.latest.is_file():
             raise CheckpointError(
-                f"{latest} does not exist, so there is nothing to resume. Leave out resume=true to start."
+                f"{self.latest} does not exist, so there is nothing to resume. Leave out resume=true to start."
             )
-        if not resume and (latest.exists() or self.summary.exists()):
+        if not resume and (self.latest.exists() or self.summary.exists()):
             way = (
-                f"Continue it with resume=true name={self.path.name}"
-                if latest.exists()
+                f"Continue it with {self.resumption()}"
+                if self.latest.exists()
                 else "It has no checkpoint to continue from: remove the folder"
             )
             raise ConfigError(f"{self.path} holds a run already. {way}, or give another name=.")
@@ -43,6 +46,31 @@ class RunFolder:
             raise ConfigError(
                 f"Cannot write to {self.path}: {error.strerror}. Give another folder with output=PATH."
             ) from error
+
+    def resumption(self) -> str:
+        """The overrides that continue this run: its name, and where it is unless that is the default place.
+
+        A job of a sweep has no name to be found by; it is continued from its file, in a run folder of its own.
+        """
+        if self.sweep:
+            return override("restore_from", self.latest.as_posix())
+        words = ["resume=true", override("name", self.path.name)]
+        experiment, output = self.path.parent, self.path.parent.parent.resolve()
+        if experiment.name != "semiseg":
+            words.append(override("experiment_name", experiment.name))
+        here = Path.cwd()
+        if output != here / "runs":
+            shown = output.relative_to(here) if output.is_relative_to(here) else output
+            words.append(override("output", shown.as_posix()))
+        return " ".join(words)
+
+    def discard_if_unused(self) -> None:
+        """Remove the folder of a run that was refused before it wrote anything but its log."""
+        if not self.path.is_dir():
+            return
+        left = {path.name for path in self.path.iterdir()} - {"log.txt"}
+        if left <= {"checkpoints"} and not any(self.checkpoints.glob("*")):
+            shutil.rmtree(self.path, ignore_errors=True)
 
     def write_config(self, config: DictConfig, overrides: list[str]) -> None:
         """`.hydra/config.yaml` and `.hydra/overrides.yaml`, enough to run it again."""

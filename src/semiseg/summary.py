@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import platform
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
 
 from semiseg import __version__
+from semiseg.data.build import DataBundle
+from semiseg.overrides import key_of, override
 from semiseg.run_folder import git_commit
 from semiseg.tracking.base import Tracker
 
@@ -30,12 +32,13 @@ def summarise(run: Run, status: str) -> dict[str, Any]:
         "choices": {group: word for group, word in run.choices.items() if not group.startswith("hydra")},
         "seed": config.seed,
         "num_classes": run.bundle.classes.num_classes,
+        "miou_leaves_out": left_out_of_miou(run.bundle),
         "parameters": sum(p.numel() for p in run.method.student.parameters()),
         "steps": engine.step,
         "total_steps": engine.total_steps,
         **run.recorder.figures(),
         "checkpoints": sorted(path.name for path in run.folder.checkpoints.glob("*.pth")),
-        "best_weights": str(engine.checkpoints.best),
+        "best_weights": str(engine.checkpoints.best) if engine.checkpoints.best.exists() else None,
         "warnings": run.console.warnings,
         **provenance(run),
     }
@@ -60,12 +63,19 @@ def hardware_name(device: torch.device) -> str:
     return f"{device.type} {platform.processor() or platform.machine()}, {torch.get_num_threads()} threads"
 
 
-def result_rows(summary: dict[str, Any], tracker: Tracker) -> dict[str, str]:
+def left_out_of_miou(bundle: DataBundle) -> list[str]:
+    """Names of the classes that `data.exclude_from_miou` takes out of the mean."""
+    return [bundle.classes.names[number] for number in bundle.config.exclude_from_miou]
+
+
+def result_rows(summary: dict[str, Any], folder: Path, tracker: Tracker) -> dict[str, str]:
     """The table at the end of a run, label -> text."""
     rows = {
         "Best val mIoU": f"{summary['best_val_miou']:.4f} at iteration {summary['best_step']}",
         "Final val mIoU": f"{summary['final_val_miou']:.4f}",
     }
+    if summary["miou_leaves_out"]:
+        rows["mIoU leaves out"] = ", ".join(summary["miou_leaves_out"])
     rows |= {f"IoU {name}": f"{value:.4f}" for name, value in summary["class_iou"].items()}
     rows |= {f"IoU {name}": "absent from truth and prediction" for name in summary["absent_classes"]}
     if summary["st_pixels"] is not None:
@@ -74,15 +84,25 @@ def result_rows(summary: dict[str, Any], tracker: Tracker) -> dict[str, str]:
         rows["ST precision"] = f"{summary['st_precision']:.1%} of the kept pixels are right"
     rows["Time"] = f"{summary['train_seconds']:.0f} s in steps, {summary['seconds_per_step']:.3f} s a step"
     rows["Best weights"] = summary["best_weights"]
-    rows["Run folder"] = str(Path(summary["best_weights"]).parents[1])
+    rows["Run folder"] = str(folder)
     if tracker.location:
         rows["MLflow store"] = tracker.location
         rows["Look at it"] = tracker.ui_command
     return rows
 
 
-def next_command(folder: Path) -> str:
-    """What to type after this run."""
-    if HydraConfig.get().mode == RunMode.MULTIRUN:
-        return f"python compare.py runs={folder.parent.as_posix()}"
-    return "python train.py model=v1    then    python compare.py"
+def next_command(run: Run) -> str:
+    """What to type after this run: another system on the same data, and the comparison of both."""
+    if run.folder.sweep:
+        return f"python compare.py {override('runs', run.folder.path.parent.as_posix())}"
+    kept = [each for each in HydraConfig.get().overrides.task if of_data_or_place(key_of(each))]
+    other = "v1" if run.config.model.name == "v3" else "v3"
+    train = " ".join(["python train.py", f"model={other}", *map(shlex.quote, kept)])
+    output = str(run.config.output)
+    compare = "python compare.py" if output == "runs" else f"python compare.py {override('runs', output)}"
+    return f"{train}    then    {compare}"
+
+
+def of_data_or_place(key: str) -> bool:
+    """Whether a setting says what is trained on or where the runs go, which two runs to compare have in common."""
+    return key in ("data", "output", "experiment_name") or key.startswith("data.")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from pathlib import Path
 from typing import Any
 
 import torch
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from semiseg import builder
@@ -23,9 +26,10 @@ from semiseg.engine.settings import OptimConfig, RunConfig, TrainerConfig
 from semiseg.errors import ConfigError
 from semiseg.methods import SemiSupervised
 from semiseg.models.weights import load_weights
+from semiseg.overrides import varied
 from semiseg.run_folder import RunFolder, git_commit
 from semiseg.samples import draw_samples
-from semiseg.summary import next_command, result_rows, summarise
+from semiseg.summary import left_out_of_miou, next_command, result_rows, summarise
 from semiseg.tracking.base import Tracker
 from semiseg.tracking.local import write_json
 
@@ -40,7 +44,7 @@ def main(config: DictConfig) -> float:
     check_missing(config)
     config.update(vars(settings(RunConfig, ungrouped(config), "")))  # before it is checked, `no` is a text and true
     hydra = HydraConfig.get()
-    folder = RunFolder(Path(hydra.runtime.output_dir))
+    folder = RunFolder(Path(hydra.runtime.output_dir), sweep=hydra.mode == RunMode.MULTIRUN)
     folder.open(config.resume)
     console = make_console(log_file=folder.path / "log.txt")
     try:
@@ -53,6 +57,7 @@ def main(config: DictConfig) -> float:
         ) from error
     finally:
         console.close()
+        folder.discard_if_unused()
 
 
 class Run:
@@ -64,12 +69,11 @@ class Run:
         self.optim = settings(OptimConfig, config.optim, "optim")
         self.hardware = Hardware.of(self.trainer)
         self.tracker: Tracker = build(config.tracking, "tracking")
-        self.aug = build(config.aug, "aug")
         seed_everything(config.seed, self.trainer.deterministic)
+        self.parts = builder.build_parts(config, self.optim)
+        self._check_file()
         self.bundle = builder.build_bundle(config)
-        console.pools(self.bundle.pools.notes)
-        for text in self.bundle.pools.warnings:
-            console.warning(text)
+        self._tell_of_data()
         batch = self.trainer.batch_size * self.trainer.accumulate
         self.steps_per_epoch = max(1, len(self.bundle.pools.train) // batch)
         self.total_steps = total_steps(self.trainer, self.steps_per_epoch)
@@ -77,8 +81,26 @@ class Run:
         self.recorder = self._recorder()
         self.engine = self._engine()
 
+    def _check_file(self) -> None:
+        """A file to start from that is not there is found before minutes go into reading the data."""
+        path = self.config.restore_from
+        if path is not None and not Path(path).expanduser().is_file():
+            files.load(Path(path).expanduser())  # raises, and names the checkpoints beside it
+
+    def _tell_of_data(self) -> None:
+        self.console.pools(self.bundle.pools.notes)
+        for text in self.bundle.pools.warnings:
+            self.console.warning(text)
+        if left_out := left_out_of_miou(self.bundle):
+            self.console.message(f"val mIoU leaves out: {', '.join(left_out)}")
+        if self.choices.get("optim") == "demo":
+            self.console.message(
+                "optim=demo, which data=demo brings, replaces the recipe's optimiser: sgd_polynomial (v1), "
+                "sgd_cosine (v2, v3) or adamw (lightweight); name one with optim=WORD."
+            )
+
     def _method(self) -> SemiSupervised:
-        method = builder.build_method(self.config, self.bundle, self.optim, self.total_steps)
+        method = builder.build_method(self.config, self.parts, self.bundle, self.optim, self.total_steps)
         if method.student.weights_report is not None:
             self.console.message(f"Encoder weights: {method.student.weights_report}")
         layout = torch.channels_last if self.trainer.channels_last else torch.contiguous_format
@@ -105,7 +127,7 @@ class Run:
             dtype=hardware.dtype,
             steps_per_epoch=self.steps_per_epoch,
             open_stream=lambda start: builder.build_stream(
-                self.bundle, self.aug, self.trainer, method.labeler, hardware, self.config.seed, start
+                self.bundle, self.parts.aug, self.trainer, method.labeler, hardware, self.config.seed, start
             ),
             evaluate=Evaluator(self.bundle, self.trainer.eval_batch_size, hardware),
             checkpoints=CheckpointFolder(self.folder.checkpoints, {k: n for k, n in networks.items() if n is not None}),
@@ -127,15 +149,16 @@ class Run:
             self.console.message(self._how_to_continue())
             raise
         finally:
-            self._conclude(status)
-        self.console.finish(result_rows(summarise(self, status), self.tracker), next_command(self.folder.path))
+            summary = self._conclude(status)
+        self.console.finish(result_rows(summary, self.folder.path, self.tracker), next_command(self))
         return self.engine.best_miou
 
     def _how_to_continue(self) -> str:
         where = f"Stopped at iteration {self.engine.step}"
-        if not self.engine.checkpoints.latest.exists():
+        if not self.folder.latest.exists():
             return f"{where}, before the first checkpoint (trainer.save_latest_every={self.trainer.save_latest_every})."
-        again = f"python train.py resume=true name={self.folder.path.name}"
+        own = [shlex.quote(each) for each in HydraConfig.get().overrides.task] if self.folder.sweep else []
+        again = " ".join(["python train.py", *own, self.folder.resumption()])
         return f"{where}. Continue from the newest checkpoint with: {again}"
 
     def _restore(self) -> None:
@@ -175,23 +198,25 @@ class Run:
         self.tracker.log_params(plain(self.config))
         self.tracker.log_artifact(self.folder.path / ".hydra" / "config.yaml")
 
-    def _conclude(self, status: str) -> None:
+    def _conclude(self, status: str) -> dict[str, Any]:
         if STATUS[status] == "FINISHED":
             self.method.evaluated.load_state_dict(files.load(self.engine.checkpoints.best))
             picture = draw_samples(self.method.evaluated, self.bundle, self.hardware.device)
             self.tracker.log_figure(picture, "sample_predictions")
             self.tracker.log_artifact(self.engine.checkpoints.best, "checkpoints")
+        summary = summarise(self, status)
         try:
-            write_json(self.folder.summary, summarise(self, status))
+            write_json(self.folder.summary, summary)
         except OSError as error:  # a full disk must not hide what ended the run
             self.console.warning(f"{self.folder.summary} could not be written: {error.strerror}")
         self.tracker.log_artifact(self.folder.summary)
         self.tracker.finish(STATUS[status])
+        return summary
 
 
 def run_name(config: DictConfig) -> str:
     """Name in the tracker: the run's own, or what a sweep changed in this job."""
     hydra = HydraConfig.get()
-    if hydra.mode is not None and hydra.mode.name == "MULTIRUN":
-        return f"{config.model.name} {hydra.job.override_dirname}"
+    if hydra.mode == RunMode.MULTIRUN:
+        return f"{config.model.name} {','.join(varied(sys.argv[1:], list(hydra.overrides.task)))}"
     return str(config.name)

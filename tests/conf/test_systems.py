@@ -6,11 +6,14 @@ from typing import Any
 
 import pytest
 
-from semiseg.config import flatten, plain
+from semiseg.config import build, flatten, plain
 from semiseg.contracts import IGNORE_INDEX
+from semiseg.errors import ConfigError
 
 SALAK = ["data=salak", "data.root=x"]
 
+NAMES = ("background", "Badan Air", "Bangunan", "Jalan", "Pohon Berinang", "Snake Fruit", "Tanah Terbuka")
+THRESHOLDS = dict(zip(NAMES, (None, 0.60, 0.65, 0.70, 0.65, 0.55, 0.60), strict=True))
 S4GAN = {
     "model._target_": "semiseg.models.DeepLabV2",
     "model.encoder": "resnet101",
@@ -51,7 +54,7 @@ PATCHES = {
     "data.val_split": 0.2,
     "data.split_by": "source",
     "data.exclude_from_miou": [0],
-    "data.class_thresholds": [None, 0.60, 0.65, 0.70, 0.65, 0.55, 0.60],
+    "data.class_thresholds": THRESHOLDS,
     "model.encoder_weights": "imagenet",
 }
 PLAIN = {"optim.ema_decay": None, "optim.grad_clip": None, "trainer.early_stop_patience": None}
@@ -110,7 +113,7 @@ SYSTEMS: dict[str, dict[str, Any]] = {
         "model.head_dropout": [0.10, 0.15, 0.20],
         "model.atrous_rates": [6, 12, 18],
         "pseudo_label._target_": "semiseg.pseudo_label.SoftmaxThreshold",
-        "pseudo_label.class_thresholds": [None, 0.60, 0.65, 0.70, 0.65, 0.55, 0.60],
+        "pseudo_label.class_thresholds": THRESHOLDS,
         "pseudo_label.threshold": 0.65,
         "pseudo_label.vote": "mean",
         "pseudo_label.teacher": "student",
@@ -155,7 +158,7 @@ LONG_NAMES = {
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_system_is_the_guides(composed, system: str) -> None:
     found = flatten(plain(composed(*SALAK, f"model={system}")))
-    expected = SYSTEMS[system]
+    expected = flatten(SYSTEMS[system])
     assert {key: found[key] for key in expected} == expected
 
 
@@ -187,7 +190,7 @@ def test_variation_3_1(composed) -> None:
     found = flatten(plain(composed(*SALAK, "experiment=v3_1")))
     expected = {
         "model.name": "v3",
-        "pseudo_label.class_thresholds": [None, 0.50, 0.55, 0.60, 0.55, 0.45, 0.50],
+        "pseudo_label.class_thresholds": dict(zip(NAMES, (None, 0.50, 0.55, 0.60, 0.55, 0.45, 0.50), strict=True)),
         "pseudo_label.weight": 1.5,
         "aug.size_max": 320,
         "optim.lr": 3e-4,
@@ -195,7 +198,22 @@ def test_variation_3_1(composed) -> None:
         "trainer.max_steps": 75_000,
         "trainer.early_stop_patience": 40,
     }
+    expected = flatten(expected)
     assert {key: found[key] for key in expected} == expected
+
+
+def test_thresholds_of_other_classes_are_refused(composed) -> None:
+    for overrides in (["data=dubai", "experiment=v3_1"], ["data=voc", "data.root=x", "experiment=v3_1"]):
+        config = composed(*overrides)
+        names = ["building", "land_unpaved", "road", "vegetation", "water"]
+        with pytest.raises(ConfigError, match=r"Badan Air|background.*no class of the data"):
+            build(config.pseudo_label, "pseudo_label").prepare(len(names), names, 10)
+
+
+def test_thresholds_typed_as_a_list_replace_those_by_name(composed) -> None:
+    for experiment in ([], ["experiment=v3_1"]):
+        config = composed(*SALAK, *experiment, "pseudo_label.class_thresholds=[null,0.5]")
+        assert config.pseudo_label.class_thresholds == [None, 0.5]
 
 
 def test_whole_photographs_are_cropped_at_512(composed) -> None:

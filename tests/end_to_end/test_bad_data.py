@@ -80,6 +80,8 @@ def test_a_broken_image_is_passed_over_on_demand(place):
     run = place.run("run")
     assert run.summary()["skipped_files"] == 1
     assert run.metrics()[-2]["data/skipped"] == 1
+    assert run.summary()["skipped_in_evaluation"] == 1
+    assert any(PATCH in text for text in run.summary()["warnings"])
     assert run.summary()["status"] == "finished"
 
 

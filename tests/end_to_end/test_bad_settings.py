@@ -21,13 +21,30 @@ import pytest
         ("optim.optimizer=rmsprop", ["optim.optimizer", "sgd, adam, adamw"]),
         ("aug.color=7", ["aug.color"]),
         ("+aug.colour=0.5", ["colour"]),
+        ("+loss.cew=1", ["loss.cew is no setting", "ce_weight"]),
+        ("loss.head_loss=sum", ["loss.head_loss=sum"]),
+        ("model.num_heads=abc", ["model.num_heads is 'abc'", "a whole number"]),
+        ("restore_from=nothing.pth", ["nothing.pth does not exist"]),
         ("model.output_stride=5", ["output_stride"]),
         ("tracking.uri=file:///tmp/x", ["tracking"]),
     ],
 )
 def test_one_message(place, refused, typed: str, parts: list[str]):
     refused(place.train_small("name=run", "model=v3", "trainer.max_epochs=null", typed), *parts)
-    assert not place.run("run").path.exists() or not place.run("run").names()
+    assert not place.run("run").path.exists()
+
+
+@pytest.mark.parametrize(
+    ("typed", "part"),
+    [
+        ("loss.head_loss=sum", "loss.head_loss"),
+        ("model.num_heads=abc", "model.num_heads"),
+        ("aug.color=7", "aug.color"),
+        ("restore_from=absent.pth", "absent.pth"),
+    ],
+)
+def test_wrong_values_are_found_before_the_data_is_read(place, refused, typed: str, part: str):
+    refused(place.train_small("model=v3", "aug=basic", "data.root=nowhere", typed), part)
 
 
 def test_a_missing_value_is_asked_for(place, refused):

@@ -37,7 +37,7 @@ def losses_of_a_step(place) -> Callable[..., dict[str, float]]:
     (place.data / "class_mapping.csv").write_text("\n".join(["class_name,class_color", *rows]), encoding="utf-8")
 
     def step(*overrides: str) -> dict[str, float]:
-        typed = [o for o in place.typed(*AT_ONCE, *overrides) if not o.startswith("data.class_thresholds")]
+        typed = [o for o in place.typed(*AT_ONCE, *overrides) if "data.class_thresholds" not in o]
         with place.entered(), initialize_config_dir(str(conf_dir()), version_base="1.3"):
             config = compose("train", overrides=typed)
             run = Run(config, RunFolder(place.path / "run"), PlainConsole(stream=io.StringIO()), {})

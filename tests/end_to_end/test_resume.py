@@ -210,10 +210,14 @@ def test_a_run_is_not_overwritten_by_another_of_its_name(finished, refused):
 
 def test_an_interrupted_run_says_how_to_continue(place, stop_at, capfd: pytest.CaptureFixture[str]):
     stop_at("_train_step", 1)
-    assert place.train_small("name=run", "trainer.save_latest_every=1") == 130
+    typed = ("name=run", "trainer.save_latest_every=1", "experiment_name=few", "output=out")
+    assert place.train_small(*typed) == 130
     shown = capfd.readouterr()
-    assert "Stopped at iteration 1." in shown.out and "resume=true name=run" in shown.out
-    assert shown.err == ""
+    assert "Stopped at iteration 1." in shown.out and shown.err == ""
+    again = shown.out.split("python train.py ")[1].splitlines()[0].split()
+    assert again == ["resume=true", "name=run", "experiment_name=few", "output=out"]
+    assert place.command(*again) == 0
+    assert "then    python compare.py runs=out" in capfd.readouterr().out
 
 
 def test_a_run_that_stopped_before_its_first_checkpoint_says_so(place, stop_at, refused, capfd):

@@ -175,3 +175,20 @@ def test_weights_files_hold_the_plain_state_of_their_network(tmp_path: Path) -> 
     for suffix, network in networks.items():
         state = torch.load(tmp_path / f"final_model{suffix}.pth", weights_only=True)
         torch.testing.assert_close(dict(state), dict(network.state_dict()))
+
+
+def test_ctrl_c_while_writing_is_no_full_disk(tmp_path, monkeypatch):
+    def interrupted(payload, file):
+        file.write(b"half")
+        try:
+            raise KeyboardInterrupt
+        except KeyboardInterrupt:
+            raise RuntimeError("unexpected pos 64 vs 0")  # noqa: B904, as PyTorch's writer does
+
+    path = tmp_path / "latest_checkpoint.pth"
+    path.write_bytes(b"old")
+    monkeypatch.setattr(torch, "save", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        files.save({}, path)
+    assert path.read_bytes() == b"old"
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]

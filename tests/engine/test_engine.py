@@ -255,3 +255,18 @@ def test_a_cuda_step_never_synchronises(make_engine, labeler) -> None:
             engine._train_step(batches)
     finally:
         torch.cuda.set_sync_debug_mode("default")
+
+
+def test_weights_of_a_diverged_run_do_not_replace_the_checkpoint(make_engine) -> None:
+    engine = make_engine(optim=OptimConfig(lr=1e30), max_steps=12, log_every=100, save_latest_every=1)
+    with pytest.raises(SemisegError, match="not finite"):
+        engine.fit()
+    kept = files.load(engine.checkpoints.latest)
+    assert all(bool(value.isfinite().all()) for value in kept["meter"]["sums"].values())
+
+
+def test_a_run_cannot_end_before_its_checkpoint(make_engine, tmp_path) -> None:
+    longer = make_engine(max_steps=4)
+    longer.fit()
+    with pytest.raises(SemisegError, match=r"4 iterations behind it.*max_steps"):
+        make_engine(max_steps=3).load_state_dict(longer.state_dict(), tmp_path / "x.pth")

@@ -118,3 +118,11 @@ def test_state_of_another_optimiser_is_refused() -> None:
 @pytest.mark.parametrize(("steps", "epochs", "expected"), [(70, None, 70), (None, 3, 36), (70, 3, 36), (20, 3, 20)])
 def test_length_is_whichever_ends_first(steps: int | None, epochs: int | None, expected: int) -> None:
     assert total_steps(TrainerConfig(max_steps=steps, max_epochs=epochs), steps_per_epoch=12) == expected
+
+
+def test_adam_and_adamw_are_told_apart(tmp_path):
+    weight = torch.nn.Parameter(torch.zeros(2))
+    adam, adamw = torch.optim.Adam([weight]), torch.optim.AdamW([weight])
+    with pytest.raises(CheckpointError, match="another optimiser"):
+        load_optimizer(adamw, adam.state_dict(), tmp_path / "x.pth")
+    load_optimizer(adamw, adamw.state_dict(), tmp_path / "x.pth")

@@ -73,7 +73,7 @@ def test_every_data_choice_composes(
 
 
 def test_the_demo_is_the_default(semiseg_inspect: Verb, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert semiseg_inspect(*(f"+data.layout.{setting}" for setting in SMALL_DEMO)) == 0
+    assert semiseg_inspect(*(f"++data.layout.{setting}" for setting in SMALL_DEMO)) == 0
     assert "Snake Fruit" in capsys.readouterr().out
     assert (tmp_path / "runs" / "cache" / "demo" / "class_mapping.csv").is_file()
 

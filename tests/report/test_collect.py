@@ -34,10 +34,14 @@ def test_no_run_says_what_to_type(tmp_path, folder):
 def test_settings_leave_out_what_only_names_a_run(tmp_path):
     write_json(tmp_path / "a" / "summary.json", {"choices": {"loss": "ce", "tracking": "none"}, "model": "v1"})
     config = {"seed": 1, "name": "a", "optim": {"lr": 0.1}, "out": "${name}/x", "tracking": {"uri": None}, "empty": {}}
+    config |= {
+        "trainer": {"log_every": 5, "precision": "bf16"},
+        "data": {"cache_dir": "x", "class_thresholds": {"a": 1}},
+    }
     (tmp_path / "a" / ".hydra").mkdir()
     OmegaConf.save(OmegaConf.create(config), tmp_path / "a" / ".hydra" / "config.yaml")
     (found,) = collect_runs(tmp_path)
-    assert found.settings == {"optim.lr": "0.1", "out": "${name}/x", "empty": "{}"}
+    assert found.settings == {"optim.lr": "0.1", "out": "${name}/x", "empty": "{}", "trainer.precision": "bf16"}
     assert found.choices == {"model": "v1", "loss": "ce"}
 
 

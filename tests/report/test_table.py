@@ -17,8 +17,32 @@ def group(model: str, *mious: float, loss: str = "ce", lr: str = "0.1", **facts)
 
 def test_recipes_are_told_apart_by_what_differs():
     groups = [group("v3", 0.6, lr="0.1"), group("v3", 0.5, lr="0.2"), group("v3", 0.4, loss="focal", lr="0.3")]
-    assert recipes(groups) == ["v3 loss=ce lr=0.1", "v3 loss=ce lr=0.2", "v3 loss=focal"]
+    assert recipes(groups) == ["v3 loss=ce lr=0.1", "v3 loss=ce lr=0.2", "v3 loss=focal lr=0.3"]
     assert recipes([group("v1", 0.5, lr="0.1"), group("v2", 0.5, lr="0.2")]) == ["v1", "v2"]
+
+
+def with_settings(pseudo_label: str, **settings: str) -> Group:
+    summary = {"model": "v3", "choices": {"pseudo_label": pseudo_label}}
+    return Group((Run(Path("a"), summary, {key.replace("__", "."): value for key, value in settings.items()}),))
+
+
+def test_settings_of_another_choice_are_no_part_of_a_recipe():
+    softmax = with_settings("softmax", pseudo_label__threshold="0.65", trainer__max_steps="10")
+    none = with_settings("none", pseudo_label__weight="1.0", trainer__max_steps="20")
+    assert recipes([softmax, none]) == [
+        "v3 pseudo_label=softmax trainer.max_steps=10",
+        "v3 pseudo_label=none trainer.max_steps=20",
+    ]
+
+
+def test_a_setting_that_one_recipe_lacks_is_shown_where_nothing_else_differs():
+    assert recipes([with_settings("none", loss__a="1"), with_settings("none")]) == ["v3 loss.a=1", "v3"]
+
+
+def test_many_differing_settings_are_counted():
+    one, two = ({f"optim__k{i}": str(value) for i in range(6)} for value in (1, 2))
+    texts = recipes([with_settings("none", **one), with_settings("none", **two)])
+    assert texts[0] == "v3 optim.k0=1 optim.k1=1 optim.k2=1 optim.k3=1 +2 more"
 
 
 def test_scores_are_means_over_seeds_and_differences_to_the_baseline():

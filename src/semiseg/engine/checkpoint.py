@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Set
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -31,12 +32,16 @@ def save(payload: Any, path: Path) -> None:
         aside.replace(path)
     except (OSError, RuntimeError) as error:
         cause = error if isinstance(error, OSError) else error.__context__ or error
+        if isinstance(cause, KeyboardInterrupt):  # PyTorch's writer turns Ctrl-C into a RuntimeError of its own
+            raise cause from None
         reason = getattr(cause, "strerror", None) or cause
-        aside.unlink(missing_ok=True)
         raise CheckpointError(
             f"Could not write {path}: {reason}. Earlier checkpoints are intact. "
             "Free space or check the folder's permissions, then continue with resume=true."
         ) from error
+    finally:
+        with suppress(OSError):
+            aside.unlink(missing_ok=True)
 
 
 def load(path: Path) -> Any:

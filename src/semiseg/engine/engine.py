@@ -22,7 +22,7 @@ from semiseg.engine.meter import Meter
 from semiseg.engine.optim import load_optimizer, set_lr, total_steps
 from semiseg.engine.recorder import Recorder
 from semiseg.engine.settings import OptimConfig, TrainerConfig
-from semiseg.errors import SemisegError
+from semiseg.errors import ConfigError, SemisegError
 from semiseg.methods import SemiSupervised
 
 
@@ -120,15 +120,18 @@ class Engine:
             self._save(stream, periodic)
 
     def _log(self, stream: BatchStream) -> None:
+        self._check_finite()
         averages, counts = self.meter.read()
-        bad = [name for name, value in averages.items() if name.startswith("loss/") and not math.isfinite(value)]
+        rates = {f"lr/{name}": o.param_groups[0]["lr"] for name, o in self.optimizers.items()}
+        self.recorder.log(self.step, averages | rates, counts, stream.skipped)
+
+    def _check_finite(self) -> None:
+        bad = [name for name, value in self.meter.averages().items() if is_loss(name) and not math.isfinite(value)]
         if bad:
             raise SemisegError(
                 f"{', '.join(bad)} is not finite at step {self.step}. Lower optim.lr, set optim.grad_clip=10 or "
                 "trainer.precision=fp32, and continue from an earlier checkpoint with restore_from=PATH."
             )
-        rates = {f"lr/{name}": o.param_groups[0]["lr"] for name, o in self.optimizers.items()}
-        self.recorder.log(self.step, averages | rates, counts, stream.skipped)
 
     def _evaluate(self) -> None:
         with self.recorder.paused():
@@ -149,6 +152,7 @@ class Engine:
         return patience is not None and self.since_best >= patience
 
     def _save(self, stream: BatchStream, periodic: bool) -> None:
+        self._check_finite()  # weights that are NaN must not replace the checkpoint before
         self.position = dict(stream.position)
         with self.recorder.paused():
             self.recorder.flush()
@@ -196,6 +200,11 @@ class Engine:
         Raises CheckpointError when it belongs to another model, optimiser or program.
         """
         files.check_keys(state, self.state_dict().keys(), path)
+        if state["iteration"] > self.total_steps:
+            raise ConfigError(
+                f"{path} has {state['iteration']} iterations behind it, but the run is to end at {self.total_steps}: "
+                "give a larger trainer.max_steps or trainer.max_epochs."
+            )
         method = self.method
         files.restore(method.student, state["model_state"], path, "model")
         if method.discriminator is not None:
@@ -218,3 +227,8 @@ class Engine:
         """After a restore from another run's folder: its best weights are not in this one, nor is its tracked run."""
         self.best_miou, self.best_step, self.since_best, self.evaluated_at = -math.inf, 0, 0, -1
         self.recorder.forget_run()
+
+
+def is_loss(name: str) -> bool:
+    """Whether a log is one of the losses."""
+    return name.startswith("loss/")

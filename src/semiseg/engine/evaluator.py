@@ -24,6 +24,7 @@ class Evaluation:
     val: Metrics
     train: Metrics
     val_matrices: np.ndarray  # [N, C, C] int64 in the order of the validation pool
+    unread: tuple[str, ...] = ()  # files that could not be read and were left out (data.on_error=skip)
 
     @property
     def gap(self) -> float:
@@ -49,17 +50,20 @@ class Evaluator:
         """Evaluate in eval mode without gradient; the network's mode is restored."""
         training = network.training
         network.eval()
+        unread: list[int] = []
         try:
-            val, train = (self._matrices(network, self.loaders[name]) for name in ("val", "train"))
+            val, train = (self._matrices(network, self.loaders[name], unread) for name in ("val", "train"))
         finally:
             network.train(training)
         excluded = tuple(self.bundle.config.exclude_from_miou)
-        return Evaluation(Metrics(val.sum(0), excluded), Metrics(train.sum(0), excluded), val)
+        files = tuple(str(self.bundle.index.image_path(patch)) for patch in unread)
+        return Evaluation(Metrics(val.sum(0), excluded), Metrics(train.sum(0), excluded), val, files)
 
     @torch.inference_mode()
-    def _matrices(self, network: nn.Module, loader: DataLoader) -> np.ndarray:
+    def _matrices(self, network: nn.Module, loader: DataLoader, unread: list[int]) -> np.ndarray:
         matrices = []
-        for image, mask, *_ in loader:
+        for image, mask, failed in loader:
+            unread.extend(failed.tolist())
             image = normalize(image.to(self.device, non_blocking=True))
             with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
                 logits = network(image)

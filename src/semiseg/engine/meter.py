@@ -32,12 +32,16 @@ class Meter:
 
         This is where the loop waits for the device: once for all averages, once for all counts.
         """
-        names = list(self.sums)
-        values = torch.stack([self.sums[n].float() for n in names]).tolist() if names else []
-        averages = {name: value / self.times[name] for name, value in zip(names, values, strict=True)}
+        averages = self.averages()
         counts = {name: value.cpu() for name, value in self.counts.items()}
         self.sums, self.times, self.counts = {}, {}, {}
         return averages, counts
+
+    def averages(self) -> dict[str, float]:
+        """Averages so far; waits for the device once."""
+        names = list(self.sums)
+        values = torch.stack([self.sums[n].float() for n in names]).tolist() if names else []
+        return {name: value / self.times[name] for name, value in zip(names, values, strict=True)}
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps, so that a resumed run logs the same averages."""

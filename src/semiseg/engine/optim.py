@@ -85,9 +85,10 @@ def load_optimizer(optimizer: Optimizer, state: dict[str, Any], path: Path) -> N
         group.update(values)
 
 
-def _kind(state: dict[str, Any]) -> list[tuple[bool, int]]:
-    """Whether each group keeps Adam's moments or SGD's momentum, and of how many parameters."""
-    return [("betas" in group, len(group["params"])) for group in state["param_groups"]]
+def _kind(state: dict[str, Any]) -> list[tuple[int, ...]]:
+    """What tells SGD, Adam and AdamW apart, and the number of parameters of each group."""
+    marks = ("betas", "decoupled_weight_decay")  # PyTorch keeps AdamW apart from Adam by the second
+    return [(*(bool(group.get(mark)) for mark in marks), len(group["params"])) for group in state["param_groups"]]
 
 
 def total_steps(trainer: TrainerConfig, steps_per_epoch: int) -> int:

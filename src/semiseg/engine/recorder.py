@@ -37,7 +37,8 @@ class Progress:
 
     seconds: float = 0.0  # in training steps, evaluations and saving left out
     timed_steps: int = 0
-    skipped: int = 0
+    skipped: int = 0  # unreadable patches passed over in training
+    unread: int = 0  # and in the last evaluation
     st_sums: dict[str, float] = field(default_factory=dict)  # self-training figures since the last evaluation
     st_times: int = 0
     st: dict[str, float] = field(default_factory=dict)  # their means over the last evaluation interval that had any
@@ -63,6 +64,7 @@ class Recorder:
         self.metrics = MetricsFile(folder / "metrics.jsonl", console.warning)
         self.progress = Progress()
         self.mark = (0, 0.0)  # step and clock at the last log
+        self.seen_skipped = 0  # of the present stream's count
 
     def start(self, step: int, total_steps: int) -> None:
         """Before the first step; metrics of steps after it, from a run that was cut off, are dropped."""
@@ -85,7 +87,8 @@ class Recorder:
         seconds, steps = self.mark[1] - clock, step - before
         self.progress.seconds += seconds
         self.progress.timed_steps += steps
-        self.progress.skipped = skipped
+        self.progress.skipped += skipped - self.seen_skipped
+        self.seen_skipped = skipped
         rate = self.images_per_step * steps / max(seconds, 1e-9)
         st = audit_metrics(counts, self.class_names) if counts else {}
         self._keep_st(st)
@@ -110,6 +113,7 @@ class Recorder:
     def evaluation(self, step: int, result: Evaluation, previous: float, is_best: bool, best_path: Path) -> None:
         """Metrics of both sides, the panel, and the per-image matrices of the best so far."""
         names, progress = self.class_names, self.progress
+        self._warn_of_unread(result)
         values = metric_values(result.val, names, "val") | metric_values(result.train, names, "train")
         self._write(step, values | {"gap": result.gap, "best/val_miou": max(previous, result.val.miou)})
         self.flush()
@@ -127,6 +131,15 @@ class Recorder:
         saved = [str(best_path)] if is_best else []
         before = previous if np.isfinite(previous) else None
         self.console.evaluation(step, result.train.miou, result.val.miou, result.gap, before, is_best, class_iou, saved)
+
+    def _warn_of_unread(self, result: Evaluation) -> None:
+        """Name the evaluation patches that were passed over (data.on_error=skip), once."""
+        if result.unread and not self.progress.unread:
+            named = ", ".join(result.unread[:5])
+            self.console.warning(
+                f"{len(result.unread)} patches of the evaluation cannot be read and are left out: {named}"
+            )
+        self.progress.unread = len(result.unread)
 
     def _write(self, step: int, values: dict[str, float]) -> None:
         self.metrics.log(values, step)
@@ -154,6 +167,7 @@ class Recorder:
             "train_seconds": progress.seconds,
             "peak_memory_mib": peak_memory_mib(self.device),
             "skipped_files": progress.skipped,
+            "skipped_in_evaluation": progress.unread,
         }
 
     def state_dict(self) -> dict[str, Any]:

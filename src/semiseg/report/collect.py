@@ -16,8 +16,14 @@ from semiseg.errors import SemisegError
 
 RUN_FILES = {"summary.json", "metrics.jsonl", "log.txt"}
 NOT_RUNS = {"mlartifacts", "cache", "report", "checkpoints"}
-# Settings that do not make two runs of different kinds: who they are, where they log, how they were started.
-IDENTITY = {"seed", "name", "experiment_name", "experiment", "tracking", "output", "resume", "restore_from"}
+# Settings that do not make two runs of different kinds: who they are, where they log and how they were started; what
+# cannot change the scores; the lists of `data` (the fingerprint compares what they chose, wherever they lie); and
+# what other settings have taken up (`model.recipe`, and the thresholds and weights that `data` hands on).
+IDENTITY = {"seed", "name", "experiment_name", "experiment", "tracking", "output", "resume", "restore_from"} | {
+    "trainer.log_every", "trainer.save_every", "trainer.save_latest_every", "trainer.num_workers", "trainer.device",
+    "trainer.eval_batch_size", "trainer.channels_last", "data.root", "data.labeled_list", "data.val_list",
+    "data.cache_dir", "data.class_thresholds", "data.encoder_weights", "model.name", "model.recipe",
+}  # fmt: skip
 COMPLETE = {"finished", "stopped early"}  # `status` of a run whose scores are final
 
 
@@ -120,11 +126,15 @@ def read_run(folder: Path) -> Run:
 
 
 def read_settings(path: Path) -> dict[str, str]:
-    """The config as dotted names with text values, without what only names the run; a missing file has none."""
+    """The config as dotted names with text values, without those of IDENTITY; a missing file has none."""
     if not path.is_file():
         return {}
     config = OmegaConf.to_container(OmegaConf.load(path))
-    return dict(_flat({k: v for k, v in config.items() if k not in IDENTITY})) if isinstance(config, dict) else {}
+    return {key: text for key, text in _flat(config) if not _is_identity(key)}
+
+
+def _is_identity(key: str) -> bool:
+    return any(key == name or key.startswith(f"{name}.") for name in IDENTITY)
 
 
 def _flat(node: object, prefix: str = "") -> Iterator[tuple[str, str]]:

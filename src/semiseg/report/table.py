@@ -28,6 +28,7 @@ COST: tuple[Column, ...] = (
     ("s/step", "seconds_per_step", "{:.3f}"),
     ("memory MiB", "peak_memory_mib", "{:,.0f}"),
 )
+SHOWN = 4  # single settings in the name of a recipe
 NUMBERS = (*SCORES, *PSEUDO_LABELS, *COST)
 
 
@@ -101,19 +102,36 @@ def with_column(cells: Cells, position: int, column: Sequence[str]) -> Cells:
 def recipes(groups: Sequence[Group]) -> list[str]:
     """What tells each recipe apart, as a user would type it: `v3 pseudo_label=softmax optim.lr=0.003`.
 
-    That is the model, every config group in which the recipes differ, and single settings only against recipes of
-    the very same groups: between two models nearly all of them differ.
+    That is the model, every config group in which the recipes differ, and the first few single settings that differ.
     """
     names = dict.fromkeys(name for group in groups for name in group.choices)
     differing = [n for n in names if n != "model" and len({group.choices.get(n) for group in groups}) > 1]
     texts = []
     for group in groups:
-        mine = group.runs[0].settings
-        twins = [other.runs[0].settings for other in groups if other.choices == group.choices]
-        keys = sorted({key for twin in twins for key in twin.keys() | mine.keys() if twin.get(key) != mine.get(key)})
         choices = [f"{name}={group.choices[name]}" for name in differing if name in group.choices]
-        texts.append(" ".join([group.choices["model"], *choices, *(f"{key}={mine.get(key, 'unset')}" for key in keys)]))
+        keys = sorted({key for other in groups for key in own_settings(group, other)})
+        single = [f"{key}={group.runs[0].settings[key]}" for key in keys[:SHOWN]]
+        more = [f"+{len(keys) - SHOWN} more"] if len(keys) > SHOWN else []
+        texts.append(" ".join([group.choices["model"], *choices, *single, *more]))
     return texts
+
+
+def own_settings(group: Group, other: Group) -> list[str]:
+    """Single settings in which a recipe differs from another of the same model.
+
+    Settings of a group in which the two made different choices are left out: the choice says it. Settings that only
+    one of them has count where nothing else differs, since they mostly follow from one that both have.
+    """
+    if group.choices["model"] != other.choices["model"]:
+        return []  # nearly all would differ
+    mine, theirs = group.runs[0].settings, other.runs[0].settings
+    alike = [key for key in mine if group.choices.get(head(key)) == other.choices.get(head(key))]
+    return [k for k in alike if k in theirs and mine[k] != theirs[k]] or [k for k in alike if k not in theirs]
+
+
+def head(key: str) -> str:
+    """The config group of a setting: `optim.lr` -> `optim`."""
+    return key.partition(".")[0]
 
 
 def mean_text(group: Group, key: str, form: str) -> str:

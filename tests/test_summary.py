@@ -1,0 +1,50 @@
+"""The end of a run: what to type next."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hydra.core.hydra_config import HydraConfig
+
+from semiseg.run_folder import RunFolder
+from semiseg.summary import left_out_of_miou, next_command
+
+
+@pytest.fixture
+def ended(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """A run of a model that ended, started with some overrides."""
+
+    def make(model: str, *overrides: str, output: str = "runs", sweep: bool = False) -> Any:
+        hydra = SimpleNamespace(overrides=SimpleNamespace(task=list(overrides)))
+        monkeypatch.setattr(HydraConfig, "get", lambda: hydra)
+        config = SimpleNamespace(model=SimpleNamespace(name=model), output=output)
+        return SimpleNamespace(config=config, folder=RunFolder(tmp_path / "sweep" / "0", sweep=sweep))
+
+    return make
+
+
+def test_after_v3_comes_v1_and_after_the_others_v3(ended) -> None:
+    assert next_command(ended("v3")) == "python train.py model=v1    then    python compare.py"
+    assert next_command(ended("lightweight")) == "python train.py model=v3    then    python compare.py"
+
+
+def test_the_next_run_has_the_data_and_the_place_of_this_one(ended) -> None:
+    typed = ("model=v3", "data=salak", 'data.root="D:/my data"', "name=a", "trainer.max_steps=9", "output=out")
+    train, compare = next_command(ended("v3", *typed, output="out")).split("    then    ")
+    assert train == """python train.py model=v1 data=salak 'data.root="D:/my data"' output=out"""
+    assert compare == "python compare.py runs=out"
+
+
+def test_after_a_sweep_its_jobs_are_compared(ended, tmp_path: Path) -> None:
+    run = ended("v3", "seed=1", sweep=True)
+    assert next_command(run) == f"python compare.py runs={(tmp_path / 'sweep').as_posix()}"
+
+
+def test_classes_left_out_of_the_mean_are_named() -> None:
+    bundle: Any = SimpleNamespace(
+        classes=SimpleNamespace(names=("background", "road", "palm")), config=SimpleNamespace(exclude_from_miou=[0, 2])
+    )
+    assert left_out_of_miou(bundle) == ["background", "palm"]
