@@ -90,9 +90,10 @@ def build_method(
     config: DictConfig, parts: Parts, bundle: DataBundle, optim: OptimConfig, total_steps: int
 ) -> SemiSupervised:
     """Student, loss, pseudo-labeler and average, on the CPU."""
-    fit_to_data(parts, bundle, total_steps)
     restored = config.resume or config.restore_from is not None
+    # First, before a discriminator draws random weights: runs of one seed start from one student, whatever labels it.
     student = build_model(config, bundle.classes.num_classes, restored)
+    fit_to_data(parts, bundle, total_steps)
     loss, labeler = parts.loss, parts.labeler
     ema = None if optim.ema_decay is None else Ema(student, optim.ema_decay)
     return SemiSupervised(student, loss, labeler, bundle.classes.num_classes, ema)
