@@ -102,6 +102,12 @@ def test_evaluation_runs_in_order_again_and_again(bundle):
     assert numbers == [cv2.imread(str(bundle.index.image_path(int(p))))[0, 0, 0] for p in bundle.pools.val]
 
 
+@pytest.mark.parametrize(("asked", "got"), [(0, 0), (1, 1), (8, 2)])
+def test_evaluation_takes_few_workers_and_lets_them_go(bundle, asked, got):
+    loader = eval_loader(bundle, bundle.pools.val, 2, num_workers=asked)
+    assert (loader.num_workers, loader.persistent_workers) == (got, False)
+
+
 def test_evaluation_pads_to_the_largest_of_a_batch(bundle):
     patch = int(bundle.pools.val[1])
     cv2.imwrite(str(bundle.index.image_path(patch)), np.full((30, 20, 3), 9, dtype=np.uint8))

@@ -13,6 +13,7 @@ from semiseg.engine.optim import (
     build_optimizer,
     load_optimizer,
     lr_factor,
+    optimizer_kind,
     parameter_groups,
     set_lr,
     total_steps,
@@ -96,7 +97,7 @@ def test_loaded_optimizer_keeps_momentum_and_takes_the_configured_rates() -> Non
         group[0].grad = torch.ones(3)
     before.step()
     after = build_optimizer(parameters, OptimConfig(lr=0.5, head_lr_mult=4.0, momentum=0.9, weight_decay=0.2))
-    load_optimizer(after, before.state_dict(), Path("run.pth"))
+    load_optimizer(after, before.state_dict(), "SGD", Path("run.pth"))
     assert [group["base_lr"] for group in after.param_groups] == [0.5, 2.0, 0.5]
     assert [group["weight_decay"] for group in after.param_groups] == [0.2, 0.2, 0.0]
     for group in parameters.values():
@@ -112,7 +113,7 @@ def test_state_of_another_optimiser_is_refused() -> None:
     other_roles = build_optimizer(parameters | {"head": []}, OptimConfig(optimizer="adamw"))
     for other in (sgd, other_roles):
         with pytest.raises(CheckpointError, match=r"run\.pth holds the state of another optimiser"):
-            load_optimizer(mine, other.state_dict(), Path("run.pth"))
+            load_optimizer(mine, other.state_dict(), None, Path("run.pth"))
 
 
 @pytest.mark.parametrize(("steps", "epochs", "expected"), [(70, None, 70), (None, 3, 36), (70, 3, 36), (20, 3, 20)])
@@ -120,9 +121,23 @@ def test_length_is_whichever_ends_first(steps: int | None, epochs: int | None, e
     assert total_steps(TrainerConfig(max_steps=steps, max_epochs=epochs), steps_per_epoch=12) == expected
 
 
-def test_adam_and_adamw_are_told_apart(tmp_path):
-    weight = torch.nn.Parameter(torch.zeros(2))
-    adam, adamw = torch.optim.Adam([weight]), torch.optim.AdamW([weight])
-    with pytest.raises(CheckpointError, match="another optimiser"):
-        load_optimizer(adamw, adam.state_dict(), tmp_path / "x.pth")
-    load_optimizer(adamw, adamw.state_dict(), tmp_path / "x.pth")
+def test_adam_and_adamw_are_told_apart_by_the_name_saved_with_the_state() -> None:
+    adam, adamw = (build_optimizer(roles(), OptimConfig(optimizer=name)) for name in ("adam", "adamw"))
+    with pytest.raises(CheckpointError, match=r"run\.pth holds the state of another optimiser"):
+        load_optimizer(adamw, adam.state_dict(), optimizer_kind(adam), Path("run.pth"))
+    load_optimizer(adamw, adamw.state_dict(), optimizer_kind(adamw), Path("run.pth"))
+
+
+@pytest.mark.parametrize("kind", ["AdamW", None])
+def test_adamw_of_torch_2_6_goes_on(kind: str | None) -> None:
+    """Its groups lack the flag by which later versions tell AdamW from Adam, and which they need to step."""
+    parameters = roles()
+    adamw = build_optimizer(parameters, OptimConfig(optimizer="adamw"))
+    state = adamw.state_dict()
+    for group in state["param_groups"]:
+        group.pop("decoupled_weight_decay", None)
+    flags = [group.get("decoupled_weight_decay") for group in adamw.param_groups]
+    load_optimizer(adamw, state, kind, Path("run.pth"))
+    assert [group.get("decoupled_weight_decay") for group in adamw.param_groups] == flags
+    parameters["encoder"][0].grad = torch.ones(3)
+    adamw.step()

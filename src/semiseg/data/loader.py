@@ -15,6 +15,8 @@ from semiseg.data.dataset import EvalDataset, PatchReader, Sample, TrainDataset,
 from semiseg.data.stream import STREAM_IDS, BatchSampler, Pool, Stream
 from semiseg.errors import DataError
 
+MAX_EVAL_WORKERS = 2
+
 
 class SampleLoader(DataLoader):
     """A DataLoader that raises the `DataError` a dataset returned, whichever process met it."""
@@ -67,15 +69,18 @@ def train_loader(
 def eval_loader(
     bundle: DataBundle, patches: np.ndarray, batch_size: int, num_workers: int = 0, pin_memory: bool = False
 ) -> SampleLoader:
-    """The given patches whole and in order, padded to the largest of each batch."""
+    """The given patches whole and in order, padded to the largest of each batch.
+
+    Of `num_workers` at most two are started, anew for each evaluation: kept ones would hold memory beside those of the
+    training pools for the whole run.
+    """
     reader = PatchReader(bundle.index, bundle.classes, with_masks=True)
     return SampleLoader(
         EvalDataset(reader, patches, skip_unreadable=bundle.config.on_error == "skip"),
         batch_size=batch_size,
         collate_fn=collate_padded,
-        num_workers=num_workers,
+        num_workers=min(num_workers, MAX_EVAL_WORKERS),
         pin_memory=pin_memory,
-        persistent_workers=num_workers > 0,
         worker_init_fn=init_worker,
         generator=torch.Generator(),
     )

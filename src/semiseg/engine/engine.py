@@ -19,7 +19,7 @@ from semiseg.engine.checkpoint import CheckpointFolder
 from semiseg.engine.device import random_states, set_random_states
 from semiseg.engine.evaluator import Evaluation
 from semiseg.engine.meter import Meter
-from semiseg.engine.optim import load_optimizer, set_lr, total_steps
+from semiseg.engine.optim import load_optimizer, optimizer_kind, set_lr, total_steps
 from semiseg.engine.recorder import Recorder
 from semiseg.engine.settings import OptimConfig, TrainerConfig
 from semiseg.errors import ConfigError, SemisegError
@@ -36,7 +36,8 @@ class Engine:
         average of the weights
         when due: log, evaluate, save
 
-    Metrics stay on the device between log steps: nothing in between waits for it.
+    Metrics stay on the device between log steps: nothing but an evaluation or a save waits for it in between. fp16 is
+    the one exception: its GradScaler reads a flag each step for every optimiser. bf16 and fp32 need no scaler.
     """
 
     def __init__(
@@ -182,6 +183,7 @@ class Engine:
             "labeler_state": method.labeler_state(),
             "optimizer_state": student.state_dict(),
             "optimizer_D_state": None if adversary is None else adversary.state_dict(),
+            "optimizer_kinds": {name: optimizer_kind(optimizer) for name, optimizer in self.optimizers.items()},
             "scaler_state": self.scaler.state_dict(),
             "best_val_miou": self.best_miou,
             "best_step": self.best_step,
@@ -199,7 +201,7 @@ class Engine:
 
         Raises CheckpointError when it belongs to another model, optimiser or program.
         """
-        files.check_keys(state, self.state_dict().keys(), path)
+        files.check_keys(state, self.state_dict().keys() - {"optimizer_kinds"}, path)  # older files lack it
         if state["iteration"] > self.total_steps:
             raise ConfigError(
                 f"{path} has {state['iteration']} iterations behind it, but the run is to end at {self.total_steps}: "
@@ -212,9 +214,10 @@ class Engine:
         if method.ema is not None:
             files.restore(method.ema, state.get("ema_state"), path, "EMA")
         method.labeler.load_state_dict(state["labeler_state"], strict=False)
+        kinds = state.get("optimizer_kinds", {})
         for name, key in (("student", "optimizer_state"), ("discriminator", "optimizer_D_state")):
             if name in self.optimizers:
-                load_optimizer(self.optimizers[name], state[key], path)
+                load_optimizer(self.optimizers[name], state[key], kinds.get(name), path)
         self.scaler.load_state_dict(state["scaler_state"])
         self.step, self.position = state["iteration"], dict(state["data_position"])
         self.best_miou, self.best_step = state["best_val_miou"], state["best_step"]

@@ -69,12 +69,19 @@ def set_lr(optimizer: Optimizer, config: OptimConfig, step: int, total_steps: in
         group["lr"] = group["base_lr"] * factor
 
 
-def load_optimizer(optimizer: Optimizer, state: dict[str, Any], path: Path) -> None:
+def optimizer_kind(optimizer: Optimizer) -> str:
+    """The name a checkpoint keeps beside an optimiser's state: the states of Adam and AdamW look alike in torch 2.6."""
+    return type(optimizer).__name__
+
+
+def load_optimizer(optimizer: Optimizer, state: dict[str, Any], kind: str | None, path: Path) -> None:
     """Momentum and moments from a checkpoint; rates and decay stay as configured now: they may change on resume.
 
-    Raises CheckpointError when `path` holds the state of another kind of optimiser.
+    `kind` is the `optimizer_kind` saved with the state, None where none was. Raises CheckpointError when `path` holds
+    the state of another kind of optimiser.
     """
-    if _kind(state) != _kind(optimizer.state_dict()):
+    mine = optimizer_kind(optimizer)
+    if (kind or mine) != mine or _layout(state) != _layout(optimizer.state_dict()):
         raise CheckpointError(
             f"{path} holds the state of another optimiser. Continue with the optim= it was trained with, or start anew "
             "from its weights with restore_from= and a weights file such as best_model.pth."
@@ -85,10 +92,9 @@ def load_optimizer(optimizer: Optimizer, state: dict[str, Any], path: Path) -> N
         group.update(values)
 
 
-def _kind(state: dict[str, Any]) -> list[tuple[int, ...]]:
-    """What tells SGD, Adam and AdamW apart, and the number of parameters of each group."""
-    marks = ("betas", "decoupled_weight_decay")  # PyTorch keeps AdamW apart from Adam by the second
-    return [(*(bool(group.get(mark)) for mark in marks), len(group["params"])) for group in state["param_groups"]]
+def _layout(state: dict[str, Any]) -> list[tuple[bool, int]]:
+    """Whether each group is one of Adam or AdamW, and its number of parameters."""
+    return [("betas" in group, len(group["params"])) for group in state["param_groups"]]
 
 
 def total_steps(trainer: TrainerConfig, steps_per_epoch: int) -> int:

@@ -81,7 +81,7 @@ class Recorder:
         self.mark = (step, clock + time.perf_counter() - begin)
 
     def log(self, step: int, averages: dict[str, float], counts: dict[str, Tensor], skipped: int) -> None:
-        """Averages and counts since the last log step."""
+        """Averages and counts since the last log step; `skipped` counts from the start of the present stream."""
         before, clock = self.mark
         self.mark = (step, time.perf_counter())
         seconds, steps = self.mark[1] - clock, step - before
@@ -94,7 +94,8 @@ class Recorder:
         self._keep_st(st)
         speed = {"images_per_s": rate, "seconds_per_step": seconds / max(1, steps)}
         speed["peak_memory_mib"] = peak_memory_mib(self.device)
-        self._write(step, averages | st | speed | ({"data/skipped": float(skipped)} if skipped else {}))
+        unreadable = {"data/skipped": float(self.progress.skipped)} if self.progress.skipped else {}
+        self._write(step, averages | st | speed | unreadable)
         self.console.step(step, self._fields(averages, st), rate)
 
     def _keep_st(self, st: dict[str, float]) -> None:
