@@ -71,9 +71,9 @@ class RandomCrop(Augment):
 class MultiScaleCrop(RandomCrop):
     """Random crops whose labelled batches are resized to one random size a batch (V3's multi-scale training).
 
-    `size_min` and `size_max` are sides in pixels, drawn in multiples of 8; null stands for the crop size and 1.5 times
-    the crop size (256 to 384 at a crop of 256). Unlabelled batches stay at the crop size. The other settings are those
-    of `RandomCrop`.
+    `size_min` and `size_max` are sides in pixels, drawn in multiples of 16, because convolutions are tuned anew for each
+    size; null stands for the crop size and 1.5 times the crop size (256 to 384 at a crop of 256). Unlabelled batches
+    stay at the crop size. The other settings are those of `RandomCrop`.
     """
 
     def __init__(
@@ -91,13 +91,13 @@ class MultiScaleCrop(RandomCrop):
         self.size_min, self.size_max = size_min, size_max
 
     def batch_side(self, rng: np.random.Generator, crop_size: int) -> int:
-        """A multiple of 8 between the two sizes; `ConfigError` where there is none."""
+        """A multiple of 16 between the two sizes; `ConfigError` where there is none."""
         smallest = crop_size if self.size_min is None else self.size_min
         largest = crop_size * 3 // 2 if self.size_max is None else self.size_max
-        sides = np.arange(-(-smallest // 8) * 8, largest + 1, 8)
+        sides = np.arange(-(-smallest // 16) * 16, largest + 1, 16)
         if smallest <= 0 or len(sides) == 0:
             raise ConfigError(
-                f"no multiple of 8 lies between aug.size_min={smallest} and aug.size_max={largest} (null: "
+                f"no multiple of 16 lies between aug.size_min={smallest} and aug.size_max={largest} (null: "
                 f"trainer.crop_size={crop_size} and 1.5 times it): set both, or aug=basic for one size"
             )
         return int(rng.choice(sides))
