@@ -71,7 +71,7 @@ class RandomCrop(Augment):
 class MultiScaleCrop(RandomCrop):
     """Random crops whose labelled batches are resized to one random size a batch (V3's multi-scale training).
 
-    `size_min` and `size_max` are sides in pixels, drawn in multiples of 16, because convolutions are tuned anew for each
+    `size_min` and `size_max` are sides in pixels, drawn in multiples of 16: convolutions are tuned anew for each
     size; null stands for the crop size and 1.5 times the crop size (256 to 384 at a crop of 256). Unlabelled batches
     stay at the crop size. The other settings are those of `RandomCrop`.
     """
