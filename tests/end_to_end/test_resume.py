@@ -120,12 +120,14 @@ def test_a_checkpoint_continues_in_another_folder(shared_place, undisturbed):
 
 KILLED = """
 import os
+import torch
 from semiseg.cli import run_verb
 from semiseg.engine.engine import Engine
 save = Engine._save
 def save_or_die(self, *args):
     os._exit(137) if self.step == 3 else save(self, *args)
 Engine._save = save_or_die
+torch.set_num_threads(1)  # as the run it is compared with
 run_verb("train", {overrides!r})
 """
 
