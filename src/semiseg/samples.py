@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from pathlib import Path
+
 import cv2
 import numpy as np
 import torch
@@ -23,22 +26,47 @@ def color_mask(mask: np.ndarray, colors: tuple[tuple[int, int, int], ...]) -> np
     return table[mask]
 
 
+@dataclass(frozen=True)
+class Examples:
+    """K validation patches and what a network makes of them; smaller patches are padded at the right and bottom."""
+
+    names: list[str]
+    image: np.ndarray  # [K, H, W, 3] uint8 RGB
+    truth: np.ndarray  # [K, H, W] uint8 class ids, 255 where ignored
+    prediction: np.ndarray  # [K, H, W] uint8 class ids
+
+    def save(self, path: Path) -> None:
+        """A compressed .npz with an array an attribute."""
+        np.savez_compressed(path, **vars(self))
+
+    def draw(self, colors: tuple[tuple[int, int, int], ...]) -> np.ndarray:
+        """A row a patch: image, truth, prediction; uint8 RGB."""
+        rows = zip(self.image, self.truth, self.prediction, strict=True)
+        return np.vstack([side_by_side([i, color_mask(t, colors), color_mask(p, colors)]) for i, t, p in rows])
+
+
 @torch.inference_mode()
-def draw_samples(network: nn.Module, bundle: DataBundle, device: torch.device, count: int = 6) -> np.ndarray:
-    """`count` validation patches spread over the pool, a row each: image, truth, prediction; uint8 RGB."""
+def predict_examples(network: nn.Module, bundle: DataBundle, device: torch.device, count: int = 6) -> Examples:
+    """`count` patches spread evenly over the validation pool: the same for every run on the same data."""
     val = bundle.pools.val
     chosen = val[np.linspace(0, len(val) - 1, min(count, len(val))).astype(int)]
     training = network.training
     network.eval()
-    rows = []
+    images, truths, predictions = [], [], []
     for image, mask, *_ in eval_loader(bundle, chosen, batch_size=1):
         logits = network(normalize(image.to(device)))
-        prediction = argmax_channel(mean_probability(logits))[0].cpu().numpy().astype(np.uint8)
-        picture, truth = image[0].permute(1, 2, 0).numpy(), mask[0].numpy().astype(np.uint8)
-        colors = bundle.classes.colors
-        rows.append(side_by_side([picture, color_mask(truth, colors), color_mask(prediction, colors)]))
+        images.append(image[0].permute(1, 2, 0).numpy())
+        truths.append(mask[0].numpy().astype(np.uint8))
+        predictions.append(argmax_channel(mean_probability(logits))[0].cpu().numpy().astype(np.uint8))
     network.train(training)
-    return stack(rows)
+    names = [bundle.index.name(int(patch)) for patch in chosen]
+    return Examples(names, _stacked(images, 0), _stacked(truths, IGNORE_INDEX), _stacked(predictions, 0))
+
+
+def _stacked(pictures: list[np.ndarray], fill: int) -> np.ndarray:
+    height, width = max(p.shape[0] for p in pictures), max(p.shape[1] for p in pictures)
+    pads = [((0, height - p.shape[0]), (0, width - p.shape[1]), (0, 0))[: p.ndim] for p in pictures]
+    return np.stack([np.pad(p, pad, constant_values=fill) for p, pad in zip(pictures, pads, strict=True)])
 
 
 def side_by_side(pictures: list[np.ndarray]) -> np.ndarray:
@@ -50,10 +78,3 @@ def side_by_side(pictures: list[np.ndarray]) -> np.ndarray:
 
 def _framed(picture: np.ndarray) -> np.ndarray:
     return cv2.copyMakeBorder(picture, 0, 0, 0, GAP, cv2.BORDER_CONSTANT, value=(255, 255, 255))
-
-
-def stack(rows: list[np.ndarray]) -> np.ndarray:
-    """Rows below each other, narrower ones padded with white."""
-    width = max(row.shape[1] for row in rows)
-    padded = [cv2.copyMakeBorder(r, 0, 0, 0, width - r.shape[1], cv2.BORDER_CONSTANT, value=(255,) * 3) for r in rows]
-    return np.vstack(padded)

@@ -13,6 +13,7 @@ from hydra.core.hydra_config import HydraConfig
 
 from semiseg import __version__
 from semiseg.data.build import DataBundle
+from semiseg.models.cost import gflops
 from semiseg.overrides import key_of, override
 from semiseg.run_folder import git_commit
 from semiseg.tracking.base import Tracker
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 def summarise(run: Run, status: str) -> dict[str, Any]:
     """`summary.json`: what was run, on what, and what came out."""
-    config, engine = run.config, run.engine
+    config, engine, classes = run.config, run.engine, run.bundle.classes
     return {
         "status": status,
         "name": run.folder.path.name,
@@ -31,9 +32,13 @@ def summarise(run: Run, status: str) -> dict[str, Any]:
         "model": config.model.name,
         "choices": {group: word for group, word in run.choices.items() if not group.startswith("hydra")},
         "seed": config.seed,
-        "num_classes": run.bundle.classes.num_classes,
+        "num_classes": classes.num_classes,
+        "colors": {name: list(color) for name, color in zip(classes.names, classes.colors, strict=True)},
         "miou_leaves_out": left_out_of_miou(run.bundle),
         "parameters": sum(p.numel() for p in run.method.student.parameters()),
+        "gflops": gflops(run.method.student, run.trainer.crop_size, run.trainer.crop_size),
+        "weights_of_record": "model" if run.method.ema is None else "ema",
+        "sweep": run.folder.path.parent.name if run.folder.sweep else None,
         "steps": engine.step,
         "total_steps": engine.total_steps,
         **run.recorder.figures(),
@@ -49,6 +54,7 @@ def provenance(run: Run) -> dict[str, Any]:
     return {
         "mlflow_run_id": run.tracker.run_id,
         "data_fingerprint": run.bundle.fingerprint(),
+        "pools": {pool: len(getattr(run.bundle.pools, pool)) for pool in ("train", "val", "unlabeled")},
         "git_commit": git_commit(),
         "command": " ".join(sys.argv),
         "versions": {"semiseg": __version__, "torch": torch.__version__, "python": platform.python_version()},

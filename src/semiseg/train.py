@@ -28,7 +28,7 @@ from semiseg.methods import SemiSupervised
 from semiseg.models.weights import load_weights
 from semiseg.overrides import varied
 from semiseg.run_folder import RunFolder, git_commit
-from semiseg.samples import draw_samples
+from semiseg.samples import predict_examples
 from semiseg.summary import left_out_of_miou, next_command, result_rows, summarise
 from semiseg.tracking.base import Tracker
 from semiseg.tracking.local import write_json
@@ -201,8 +201,9 @@ class Run:
     def _conclude(self, status: str) -> dict[str, Any]:
         if STATUS[status] == "FINISHED":
             self.method.evaluated.load_state_dict(files.load(self.engine.checkpoints.best))
-            picture = draw_samples(self.method.evaluated, self.bundle, self.hardware.device)
-            self.tracker.log_figure(picture, "sample_predictions")
+            examples = predict_examples(self.method.evaluated, self.bundle, self.hardware.device)
+            examples.save(self.folder.path / "examples.npz")
+            self.tracker.log_figure(examples.draw(self.bundle.classes.colors), "sample_predictions")
             self.tracker.log_artifact(self.engine.checkpoints.best, "checkpoints")
         summary = summarise(self, status)
         try:

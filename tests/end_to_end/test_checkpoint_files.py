@@ -66,7 +66,7 @@ def evaluation(miou: float) -> Evaluation:
     """One in which every class has this IoU; the first class is left out as in the Salak set."""
     wrong = round(1000 * (1 - miou) / 2)
     matrix = np.full((3, 3), wrong // 2) + np.diag(np.full(3, round(1000 * miou)))
-    return Evaluation(Metrics(matrix, (0,)), Metrics(matrix, (0,)), matrix[None])
+    return Evaluation(Metrics(matrix, (0,)), Metrics(matrix, (0,)), matrix[None], np.array(["a"]))
 
 
 @pytest.fixture

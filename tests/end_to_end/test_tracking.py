@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from semiseg.engine.engine import Engine
@@ -15,7 +16,7 @@ CLASSES = ("background", "road", "palm")
 SUMMARY = {
     "status", "model", "seed", "num_classes", "parameters", "steps", "best_val_miou", "best_step", "final_val_miou",
     "class_iou", "gap", "st_pixels", "st_images", "st_coverage", "st_precision", "seconds_per_step", "peak_memory_mib",
-    "checkpoints", "warnings",
+    "checkpoints", "warnings", "colors", "gflops", "weights_of_record", "sweep", "pools",
 }  # fmt: skip
 STEP_METRICS = {
     "loss/ce", "loss/dice", "loss/focal", "loss/st", "loss/fm", "loss/discriminator", "loss/total", "lr/student",
@@ -31,6 +32,18 @@ def run(shared_place) -> Any:
     typed = ("name=tracked", "tracking=mlflow", "trainer.max_steps=3", "trainer.eval_every=2", *ALL_SWITCHED_ON)
     assert shared_place.train(*typed) == 0
     return shared_place.run("tracked")
+
+
+def test_examples_hold_what_the_best_weights_make_of_fixed_patches(run):
+    with np.load(run.path / "examples.npz") as examples, np.load(run.path / "confusion_best.npz") as best:
+        count = min(6, len(best["val"]))
+        assert len(set(examples["names"])) == count
+        assert best["source"].shape == (len(best["val"]),)
+        valid = examples["truth"] != 255
+        seen = np.zeros_like(best["val"][0])
+        np.add.at(seen, (examples["truth"][valid], examples["prediction"][valid]), 1)
+        assert examples["image"].shape == (*examples["truth"].shape, 3) and examples["image"].dtype == np.uint8
+        assert (seen <= best["val"].sum(0)).all() and seen.sum() > 0
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +68,8 @@ def test_summary(run):
     assert summary["st_pixels"] == 2 * 32 * 32 and summary["st_images"] == 2 and summary["st_coverage"] == 1
     assert 0 < summary["st_precision"] < 1
     assert summary["seconds_per_step"] > 0 and summary["peak_memory_mib"] > 10
+    assert list(summary["colors"]) == list(CLASSES) and summary["pools"]["val"] > 0
+    assert summary["gflops"] > 0 and summary["weights_of_record"] == "model" and summary["sweep"] is None
     best = max(line["val/miou"] for line in run.metrics() if "val/miou" in line)
     assert summary["best_val_miou"] == best == run.load()["best_val_miou"]
 

@@ -39,7 +39,7 @@ def resumed(recorder: Recorder, step: int) -> Recorder:
 def evaluation(*unread: str) -> Evaluation:
     matrices = np.array([[[3, 1], [0, 4]]])
     metrics = Metrics(matrices.sum(0))
-    return Evaluation(metrics, metrics, matrices, unread)
+    return Evaluation(metrics, metrics, matrices, np.array(["a"] * len(matrices)), unread)
 
 
 def evaluate(recorder: Recorder, step: int, *unread: str) -> dict[str, Any]:

@@ -24,6 +24,7 @@ class Evaluation:
     val: Metrics
     train: Metrics
     val_matrices: np.ndarray  # [N, C, C] int64 in the order of the validation pool
+    val_sources: np.ndarray  # [N] the base image that each patch was cut from
     unread: tuple[str, ...] = ()  # files that could not be read and were left out (data.on_error=skip)
 
     @property
@@ -38,6 +39,7 @@ class Evaluator:
     def __init__(self, bundle: DataBundle, batch_size: int, hardware: Hardware) -> None:
         self.bundle, self.device, self.dtype = bundle, hardware.device, hardware.dtype
         pools = bundle.pools
+        self.val_sources = np.array([bundle.index.sources[i] for i in bundle.index.source_id[pools.val]])
         train = fixed_train_subset(bundle, size=len(pools.val), seed=0)
         self.loaders = {
             name: eval_loader(
@@ -57,7 +59,7 @@ class Evaluator:
             network.train(training)
         excluded = tuple(self.bundle.config.exclude_from_miou)
         files = tuple(str(self.bundle.index.image_path(patch)) for patch in unread)
-        return Evaluation(Metrics(val.sum(0), excluded), Metrics(train.sum(0), excluded), val, files)
+        return Evaluation(Metrics(val.sum(0), excluded), Metrics(train.sum(0), excluded), val, self.val_sources, files)
 
     @torch.inference_mode()
     def _matrices(self, network: nn.Module, loader: DataLoader, unread: list[int]) -> np.ndarray:

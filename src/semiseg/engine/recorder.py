@@ -128,7 +128,7 @@ class Recorder:
         progress.final = row
         if is_best:
             progress.best = row
-            np.savez_compressed(self.folder / "confusion_best.npz", val=result.val_matrices)
+            np.savez_compressed(self.folder / "confusion_best.npz", val=result.val_matrices, source=result.val_sources)
         saved = [str(best_path)] if is_best else []
         before = previous if np.isfinite(previous) else None
         self.console.evaluation(step, result.train.miou, result.val.miou, result.gap, before, is_best, class_iou, saved)
