@@ -8,10 +8,13 @@ from pathlib import Path
 
 import pytest
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.singleton import Singleton
+from omegaconf import OmegaConf
 
-from semiseg.cli import VERBS, main, run_name, run_verb
+from semiseg.cli import VERBS, main, register_resolvers, run_name, run_verb
 from semiseg.errors import DataError
+from semiseg.tracking.local import write_json
 
 
 @pytest.fixture(autouse=True)
@@ -63,6 +66,10 @@ def complaint(capsys: pytest.CaptureFixture[str], *overrides: str) -> str:
         (["max_steps"], ["'max_steps' is no override; write KEY=VALUE"]),
         (["model=v1,v2"], ["Add -m to run each value: semiseg train -m"]),
         (["resume=true"], ["resume=true needs the name of a run in", "experiment_name= or output="]),
+        (["resume=true", "hydra.run.dir=none"], ["none holds no run. Leave out resume=true"]),
+        (["+sweep=ladder"], ["+sweep=ladder starts several runs: add -m."]),
+        (["hydra/launcher=locl"], ["Did you mean local"]),
+        (["hydra.launcher.n_job=2"], ["hydra.launcher has no key 'n_job'. Did you mean n_jobs?"]),
     ],
 )
 def test_mistake_ends_with_one_message_and_a_way_out(
@@ -103,12 +110,16 @@ def test_one_failing_job_of_a_sweep_lets_the_others_run(
         seeds.append(config.seed)
         if config.seed == 1:
             raise DataError("no images in here")
+        folder = Path(HydraConfig.get().runtime.output_dir)
+        write_json(folder / "summary.json", {"status": "finished", "best_val_miou": 0.5})
         return 0.5
 
     replace_train(train)
-    assert run_verb("train", ["-m", "seed=0,1,2"]) == 1
+    assert run_verb("train", ["seed=0,1,2", "-m", "hydra/launcher=basic"]) == 1
     assert seeds == [0, 1, 2]
-    assert "semiseg: no images in here" in capsys.readouterr().err
+    printed = capsys.readouterr()
+    assert "Job 1 failed: no images in here" in printed.out
+    assert printed.err.startswith("semiseg: 1 of 3 jobs did not finish.")
 
 
 def test_interrupt_exits_with_130(replace_train: Callable) -> None:
@@ -165,3 +176,16 @@ def test_runs_of_one_second_have_different_names() -> None:
     names = {run_name("v3") for _ in range(20)}
     assert len(names) == 20
     assert all(name.startswith("v3-") for name in names)
+
+
+@pytest.mark.parametrize(
+    ("by", "expected"), [(-0.1, {"a": None, "b": 0.5, "c": 0.0}), (0.5, {"a": None, "b": 0.99, "c": 0.55})]
+)
+def test_class_thresholds_are_shifted_together(by: float, expected: dict) -> None:
+    register_resolvers()
+    config = OmegaConf.create(
+        {"data": {"class_thresholds": {"a": None, "b": 0.6, "c": 0.05}}, "x": f"${{shifted:{by}}}"}
+    )
+    assert OmegaConf.to_container(config, resolve=True)["x"] == expected
+    config.data.class_thresholds = None
+    assert config.x is None

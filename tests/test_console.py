@@ -14,6 +14,7 @@ PLAIN = """\
 labelled train 40 patches of 5 sources
 unlabelled 80 patches
 Warning: 3 patches skipped
+Doctor (gap-wide): gap 0.2 [at 500]. Try: pseudo_label.weight=1.5
 Training V3: 100 of 300 iterations done
 Iter 110/300 | CE: 0.285 | Dice: 0.182 | ST: 0.412 | ST_px: 34821 | 41.3 images/s | 0:03:10 left
 ============================================================
@@ -45,6 +46,7 @@ def time_stands_still(monkeypatch):
 def tell(console: Console) -> None:
     console.pools(["labelled train 40 patches of 5 sources", "unlabelled 80 patches"])
     console.warning("3 patches skipped")
+    console.finding("gap-wide", "gap 0.2 [at 500]", "pseudo_label.weight=1.5")
     console.start(300, 100, "Training V3")
     console.step(110, FIELDS, 41.28)
     iou = {"Badan Air": 0.5, "Pohon [x]": math.nan}

@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from semiseg.cli import run_name
 from semiseg.config import conf_dir
 from semiseg.errors import ConfigError
-from semiseg.overrides import check_groups, check_names, explain, key_of, varied, with_stored
+from semiseg.overrides import check_groups, check_names, check_sweeps, explain, hydra_form, key_of, with_stored
 
 
 @pytest.fixture(autouse=True)
@@ -43,6 +43,10 @@ def explanation(*overrides: str) -> str:
         ("model.recipe.ema=0.9", "model.recipe.ema: model.recipe has no key 'ema'. Did you mean ema_decay?"),
         ("foo", "'foo' is no override; write KEY=VALUE"),
         ("name=[1", "'name=[1' is no override; write KEY=VALUE"),
+        ("sweep=ladder", "sweep is no part of a run by itself: it is added with a plus, +sweep=WORD. Valid: ladder"),
+        ("+sweep=laddr", "sweep=laddr: there is no conf/sweep/laddr.yaml. Did you mean ladder?"),
+        ("hydra/launcher=submitit_x", "hydra/launcher=submitit_x needs hydra-submitit-launcher: pip install"),
+        ("hydra.launcher.n_job=2", "hydra.launcher.n_job: hydra.launcher has no key 'n_job'. Did you mean n_jobs?"),
         ("model=v1,v2", "Ambiguous value for argument 'model=v1,v2'. Add -m to run each value"),
     ],
 )
@@ -73,11 +77,21 @@ def test_names_of_one_folder_pass() -> None:
     check_names(["name=first", "experiment_name=a b", "name=v3-1.5", "output=a/b", "model.name=x"])
 
 
-def test_what_a_sweep_varies() -> None:
-    arguments = ["-m", "model=v3", "seed=0,1", "optim.lr=1e-3,1e-4", "aug.scale_range=[0.5,2.0]"]
-    job = ["model=v3", "seed=1", "optim.lr=1e-3", "aug.scale_range=[0.5,2.0]"]
-    assert varied(arguments, job) == ["seed=1", "optim.lr=1e-3"]
-    assert varied(["-m", "model=v3"], ["model=v3"]) == ["model=v3"]
+def test_a_word_for_a_sweep_needs_the_flag_and_stands_alone() -> None:
+    for typed in (["+sweep=ladder", "-m"], ["--multirun", "+sweep=[seeds,ladder]"], ["sweep.x=1"], ["model=a,b"]):
+        check_sweeps(typed)
+    with pytest.raises(ConfigError, match=r"^\+sweep=ladder starts several runs: add -m\.$"):
+        check_sweeps(["+sweep=ladder"])
+    with pytest.raises(ConfigError, match=r"\+sweep=\[seeds,ladder\]"):
+        check_sweeps(["-m", "+sweep=seeds,ladder"])
+
+
+@pytest.mark.parametrize("value", ["runs/a-1", "D:/a", "my runs/a", 'a"b', "a=b,c", "wörter"])
+def test_a_value_in_hydras_form_is_read_back(value: str) -> None:
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    parsed = OverridesParser.create().parse_override(hydra_form("hydra.run.dir", value))
+    assert (parsed.key_or_group, str(parsed.value())) == ("hydra.run.dir", value)
 
 
 def test_valid_keys_are_those_of_the_chosen_words() -> None:
@@ -115,6 +129,17 @@ def stored(tmp_path: Path) -> Path:
 def test_resume_brings_back_what_the_run_was_started_with(stored: Path) -> None:
     typed = ["resume=true", "name=mine", f"output={stored}", "trainer.max_steps=80"]
     assert with_stored(typed) == ["model=v1", *typed]
+
+
+def test_a_job_of_a_sweep_is_given_by_its_folder(stored: Path) -> None:
+    typed = ["resume=true", f"hydra.run.dir={(stored / 'semiseg' / 'mine').as_posix()}", "trainer.max_steps=80"]
+    assert with_stored(typed) == ["model=v1", "name=mine", *typed]
+    with pytest.raises(ConfigError, match=r"none holds no run\. Leave out resume=true"):
+        with_stored(["resume=true", "hydra.run.dir=none"])
+
+
+def test_a_sweep_looks_for_its_jobs_itself() -> None:
+    assert with_stored(["-m", "resume=true", "seed=0,1"]) == ["-m", "resume=true", "seed=0,1"]
 
 
 def test_without_resume_nothing_is_added(stored: Path) -> None:

@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 from semiseg import run_folder
 from semiseg.errors import CheckpointError, ConfigError
 from semiseg.run_folder import RunFolder, git_commit
+from semiseg.sweep.record import Sweep
 
 
 @pytest.fixture
@@ -54,10 +55,18 @@ def test_resumption_names_the_place_unless_it_is_the_default(tmp_path: Path, mon
     assert RunFolder(elsewhere / "semiseg" / "a").resumption().endswith(f"output={elsewhere.as_posix()}")
 
 
-def test_job_of_a_sweep_continues_from_its_file(tmp_path: Path) -> None:
-    folder = RunFolder(tmp_path / "0", sweep=True)
-    latest = (tmp_path / "0" / "checkpoints" / "latest_checkpoint.pth").as_posix()
-    assert folder.resumption() == f"restore_from={latest}"
+def test_job_of_a_sweep_is_known_by_its_place_and_continues_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "runs" / "multirun" / "sweep-1" / "0"
+    assert not RunFolder(path).sweep and RunFolder(path).varied() == []
+    sweep = Sweep(path.parent, "", [])
+    sweep.add(["model=v1", "seed=0"], ["seed=0"])
+    sweep.save()
+    assert RunFolder(path).sweep and RunFolder(path).varied() == ["seed=0"]
+    assert RunFolder(path.with_name("1")).varied() == []
+    assert RunFolder(path).resumption() == "resume=true hydra.run.dir=runs/multirun/sweep-1/0"
 
 
 def test_folder_without_a_run_is_removed_and_any_other_stays(folder: RunFolder) -> None:

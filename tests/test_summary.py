@@ -21,7 +21,10 @@ def ended(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
         hydra = SimpleNamespace(overrides=SimpleNamespace(task=list(overrides)))
         monkeypatch.setattr(HydraConfig, "get", lambda: hydra)
         config = SimpleNamespace(model=SimpleNamespace(name=model), output=output)
-        return SimpleNamespace(config=config, folder=RunFolder(tmp_path / "sweep" / "0", sweep=sweep))
+        if sweep:
+            (tmp_path / "sweep").mkdir()
+            (tmp_path / "sweep" / "sweep.json").write_text("{}", encoding="utf-8")
+        return SimpleNamespace(config=config, folder=RunFolder(tmp_path / "sweep" / "0"))
 
     return make
 

@@ -10,13 +10,15 @@ from datetime import datetime
 from typing import Any
 
 import hydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from semiseg.config import conf_dir
 from semiseg.errors import SemisegError
-from semiseg.overrides import check_groups, check_names, explain, with_stored
+from semiseg.overrides import MULTIRUN, check_groups, check_names, check_sweeps, explain, with_stored
 
 VERBS = {
     "train": ("semiseg.train", "train one system, or several with -m"),
@@ -36,6 +38,23 @@ def run_name(prefix: str) -> str:
     return f"{prefix}-{datetime.now():%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:4]}"
 
 
+def shifted(by: float, *, _root_: DictConfig) -> dict[str, float | None] | None:
+    """`${shifted:-0.1}`: the data set's class thresholds, all raised by `by` and kept within 0 and 0.99.
+
+    A class without a threshold stays without, and so does a data set.
+    """
+    thresholds = _root_.data.class_thresholds
+    if thresholds is None:
+        return None
+    return {name: None if t is None else round(min(max(t + by, 0.0), 0.99), 4) for name, t in thresholds.items()}
+
+
+def register_resolvers() -> None:
+    """What the recipes call in `${NAME:...}`."""
+    OmegaConf.register_new_resolver("run_name", run_name, use_cache=True, replace=True)
+    OmegaConf.register_new_resolver("shifted", shifted, replace=True)
+
+
 def main(argv: list[str] | None = None) -> None:
     """Run a verb with Hydra overrides; exits non-zero with one clear message on a user's mistake."""
     arguments = sys.argv[1:] if argv is None else argv
@@ -51,21 +70,26 @@ def main(argv: list[str] | None = None) -> None:
 def run_verb(verb: str, overrides: list[str]) -> int:
     """Compose `conf/VERB.yaml` with the overrides and call the verb's `main`; the exit status."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises instead of printing its own traceback and exiting
-    OmegaConf.register_new_resolver("run_name", run_name, use_cache=True, replace=True)
+    register_resolvers()
     failures: list[str] = []
 
     def job(config: DictConfig) -> Any:
-        """One job of the verb. It raises nothing expected, because Hydra would print a line of its own about it."""
+        """One job of the verb. Alone it raises nothing expected: Hydra would print a line of its own about it."""
+        register_resolvers()  # a scheduler runs this in a process that has not called run_verb
         try:
             return importlib.import_module(VERBS[verb][0]).main(config)
         except SemisegError as error:
+            if HydraConfig.get().mode == RunMode.MULTIRUN:
+                raise  # its sweep reports it
             failures.append(str(error))
             complain(str(error))
-            return float("nan")  # the job's score, if a sweeper asks for one
+            return None
 
+    overrides = sorted(overrides, key=lambda typed: typed not in MULTIRUN)  # Hydra takes the flag in front alone
     try:
         check_groups(overrides)
         check_names(overrides)
+        check_sweeps(overrides)
         sys.argv = [f"semiseg {verb}", *with_stored(overrides)]
         hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=verb)(job)()
     except SemisegError as error:

@@ -46,6 +46,10 @@ class Console(ABC):
         self.warnings.append(text)
         self._say([f"Warning: {text}"], style="yellow")
 
+    def finding(self, rule: str, evidence: str, remedy: str) -> None:
+        """A bad sign of the run doctor, which keeps it for the summary itself."""
+        self._say([f"Doctor ({rule}): {evidence}. Try: {remedy}"], style="yellow")
+
     def start(self, total: int, done: int, label: str) -> None:
         """The loop begins with `done` of `total` steps finished."""
         self._pace = Pace(total, done)

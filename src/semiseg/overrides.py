@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Collection
 from pathlib import Path
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 
 from semiseg.config import conf_dir, near
 from semiseg.errors import ConfigError
 
-GROUP_OVERRIDE = re.compile(r"^[a-z_]+=[\w./]+$")
+GROUP_OVERRIDE = re.compile(r"^\+?[a-z_/]+=[\w./]+$")
+MULTIRUN = ("-m", "--multirun")
 FOLDER_NAMES = ("name", "experiment_name")
 NO_WORD = re.compile(r"^([a-z_]+)=(null|true|false|[\d.]*)$")
 
@@ -35,8 +36,7 @@ def explain(error: Exception, verb: str, overrides: list[str]) -> str:
     if match := re.search(r"Could not override '([\w@./]+)'", text):
         return unknown_key(match[1], verb, overrides)
     if match := re.search(r"Could not find '([\w/]+)/([^/']+)'", text):
-        group, word = match[1], match[2]
-        return f"{group}={word}: there is no conf/{group}/{word}.yaml. {near(word, words(group))}"
+        return unknown_word(match[1], match[2], text)
     if "Ambiguous value" in text:
         return f"{text.splitlines()[0]}. Add -m to run each value: semiseg {verb} -m ..."
     if isinstance(error, OverrideParseException):
@@ -70,8 +70,18 @@ def words(group: str) -> list[str]:
     return sorted(path.stem for path in (conf_dir() / group).glob("*.yaml"))
 
 
+def unknown_word(group: str, word: str, text: str) -> str:
+    """Names the words that a group takes; Hydra's own groups have more than conf/ shows, which its message lists."""
+    if word.startswith("submitit_"):
+        return f"{group}={word} needs hydra-submitit-launcher: pip install 'semiseg[slurm]'"
+    listed = re.findall(r"^\t([\w/]+)$", text, re.MULTILINE)
+    return f"{group}={word}: there is no conf/{group}/{word}.yaml. {near(word, listed or words(group))}"
+
+
 def unknown_key(key: str, verb: str, overrides: list[str]) -> str:
     """Names the keys that are valid where `key` went wrong."""
+    if verb == "train" and (conf_dir() / key).is_dir():
+        return f"{key} is no part of a run by itself: it is added with a plus, +{key}=WORD. {near('', words(key))}"
     try:
         node, seen = composed_defaults(verb, overrides), ""
     except HydraException:  # the groups themselves do not fit each other: that is said without suggestions
@@ -94,10 +104,15 @@ def settable(node: DictConfig, where: str) -> list[str]:
 
 def composed_defaults(verb: str, overrides: list[str]) -> DictConfig:
     """The config of the group choices alone, to know which keys it has."""
-    choices = [o for o in overrides if GROUP_OVERRIDE.match(o) and o.split("=")[1] in words(o.split("=")[0])]
+    choices = [o for o in overrides if GROUP_OVERRIDE.match(o) and is_choice(*o.split("="))]
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        return compose(verb, overrides=choices)
+        return compose(verb, overrides=choices, return_hydra_config=True)
+
+
+def is_choice(group: str, word: str) -> bool:
+    """Whether an override picks a word of a group; those of Hydra's own groups are not all in conf/."""
+    return group.startswith("hydra/") or word in words(group.lstrip("+"))
 
 
 def key_of(override: str) -> str:
@@ -105,33 +120,57 @@ def key_of(override: str) -> str:
     return override.lstrip("+~").split("=")[0]
 
 
+def hydra_form(key: str, value: str) -> str:
+    """`key=value` as Hydra reads it, in quotes where the value takes them."""
+    if re.fullmatch(r"[\w./:-]+", value, re.ASCII):
+        return f"{key}={value}"
+    escaped = value.replace('"', '\\"')
+    return f'{key}="{escaped}"'
+
+
 def override(key: str, value: str) -> str:
     """`key=value` as it is typed into a shell, in Hydra's quotes and the shell's where it takes them."""
-    return f"{key}={value}" if re.fullmatch(r"[\w./:-]+", value) else shlex.quote(f'{key}="{value}"')
+    form = hydra_form(key, value)
+    return form if form == f"{key}={value}" else shlex.quote(form)
 
 
-def varied(arguments: list[str], overrides: list[str]) -> list[str]:
-    """Of a sweep job's overrides, those to which the command line gives several values; all where it gives none."""
-    typed = [argument for argument in arguments if "=" in argument and not argument.startswith("-")]
-    parsed = OverridesParser.create().parse_overrides(typed)
-    keys = {each.key_or_group for each in parsed if each.is_sweep_override()}
-    return [each for each in overrides if key_of(each) in keys] or overrides
+def check_sweeps(arguments: list[str]) -> None:
+    """Raises ConfigError for a sweep that would not be run, or not as it was meant."""
+    several = any(argument in MULTIRUN for argument in arguments)
+    for typed in arguments:
+        key, _, value = typed.partition("=")
+        if key_of(typed) != "sweep" or not key.startswith("+"):
+            continue
+        if not several:
+            raise ConfigError(f"{typed} starts several runs: add -m.")
+        if "," in value and not value.startswith("["):
+            raise ConfigError(f"{typed}: give one sweep, or every combination of several with +sweep=[{value}].")
 
 
 def with_stored(overrides: list[str]) -> list[str]:
-    """On `resume=true name=X`, the overrides X was started with, then the ones typed now.
+    """On `resume=true`, the overrides the run was started with, then the ones typed now.
 
-    Raises ConfigError when there is no such run, naming those that are there.
+    The run is given by its name, or by its folder (hydra.run.dir) where it is a job of a sweep. Raises ConfigError
+    when there is no such run, naming those that are there. A sweep (-m) looks for its jobs itself.
     """
     typed = {key_of(o): o.partition("=")[2].strip("'\"") for o in overrides}
-    if typed.get("resume", "").lower() != "true":
+    if typed.get("resume", "").lower() != "true" or set(MULTIRUN) & set(overrides):
         return overrides
+    if "hydra.run.dir" in typed:
+        stored = Path(typed["hydra.run.dir"]) / ".hydra" / "overrides.yaml"
+        if not stored.is_file():
+            raise ConfigError(f"resume=true: {stored.parents[1]} holds no run. Leave out resume=true to start it.")
+        return _started_with(stored, typed) + overrides
     experiment = Path(typed.get("output", "runs"), typed.get("experiment_name", "semiseg"))
     stored = experiment / typed.get("name", "") / ".hydra" / "overrides.yaml"
     if "name" not in typed or not stored.is_file():
         raise ConfigError(f"resume=true needs the name of a run in {experiment}: {_resumable(experiment)}")
-    again = [str(o) for o in OmegaConf.load(stored) if key_of(str(o)) not in typed]
-    return [*again, *overrides]
+    return _started_with(stored, typed) + overrides
+
+
+def _started_with(stored: Path, typed: Collection[str]) -> list[str]:
+    """The stored overrides of the keys that were not typed again."""
+    return [str(o) for o in OmegaConf.load(stored) if key_of(str(o)) not in typed]
 
 
 def _resumable(experiment: Path) -> str:

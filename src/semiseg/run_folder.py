@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 from pathlib import Path
@@ -16,9 +17,9 @@ from semiseg.tracking.local import write_text
 class RunFolder:
     """`.hydra/`, `checkpoints/`, `metrics.jsonl`, `log.txt` and `summary.json` of a run, or of one job of a sweep."""
 
-    def __init__(self, path: Path, sweep: bool = False) -> None:
+    def __init__(self, path: Path) -> None:
         self.path = path
-        self.sweep = sweep
+        self.sweep = is_job(path)
         self.latest = path / "checkpoints" / "latest_checkpoint.pth"
         self.checkpoints = path / "checkpoints"
         self.summary = path / "summary.json"
@@ -50,19 +51,25 @@ class RunFolder:
     def resumption(self) -> str:
         """The overrides that continue this run: its name, and where it is unless that is the default place.
 
-        A job of a sweep has no name to be found by; it is continued from its file, in a run folder of its own.
+        A job of a sweep is continued alone by its folder; the sweep's own command with resume=true continues them all.
         """
         if self.sweep:
-            return override("restore_from", self.latest.as_posix())
+            return f"resume=true {override('hydra.run.dir', from_here(self.path).as_posix())}"
         words = ["resume=true", override("name", self.path.name)]
         experiment, output = self.path.parent, self.path.parent.parent.resolve()
         if experiment.name != "semiseg":
             words.append(override("experiment_name", experiment.name))
-        here = Path.cwd()
-        if output != here / "runs":
-            shown = output.relative_to(here) if output.is_relative_to(here) else output
-            words.append(override("output", shown.as_posix()))
+        if output != Path.cwd() / "runs":
+            words.append(override("output", from_here(output).as_posix()))
         return " ".join(words)
+
+    def varied(self) -> list[str]:
+        """The overrides in which the jobs of its sweep differ; none where it is no job, or the only one."""
+        try:
+            sweep = json.loads((self.path.parent / "sweep.json").read_text(encoding="utf-8"))
+            return next(job["varied"] for job in sweep["jobs"] if job["folder"] == self.path.name)
+        except (OSError, ValueError, KeyError, StopIteration):
+            return []
 
     def discard_if_unused(self) -> None:
         """Remove the folder of a run that was refused before it wrote anything but its log."""
@@ -76,6 +83,17 @@ class RunFolder:
         """`.hydra/config.yaml` and `.hydra/overrides.yaml`, enough to run it again."""
         write_text(self.path / ".hydra" / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
         write_text(self.path / ".hydra" / "overrides.yaml", OmegaConf.to_yaml(overrides))
+
+
+def from_here(path: Path) -> Path:
+    """A path as it is typed in the working directory."""
+    path, here = path.resolve(), Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
+
+
+def is_job(path: Path) -> bool:
+    """Whether a run folder is that of a job of a sweep."""
+    return (path.parent / "sweep.json").is_file()
 
 
 def git_commit() -> str | None:

@@ -33,6 +33,8 @@ def summarise(run: Run, status: str) -> dict[str, Any]:
         "choices": {group: word for group, word in run.choices.items() if not group.startswith("hydra")},
         "seed": config.seed,
         "num_classes": classes.num_classes,
+        "classes": list(classes.names),
+        "eval_size": run.eval_size,
         "colors": {name: list(color) for name, color in zip(classes.names, classes.colors, strict=True)},
         "miou_leaves_out": left_out_of_miou(run.bundle),
         "parameters": sum(p.numel() for p in run.method.student.parameters()),
@@ -94,6 +96,7 @@ def result_rows(summary: dict[str, Any], folder: Path, tracker: Tracker) -> dict
     if tracker.location:
         rows["MLflow store"] = tracker.location
         rows["Look at it"] = tracker.ui_command
+        rows["and open"] = tracker.ui_page
     return rows
 
 

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from pathlib import Path
 from typing import Any
 
 import torch
 from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from semiseg import builder
-from semiseg.config import build, check_missing, plain, settings, ungrouped
+from semiseg.config import build, check_missing, flatten, plain, settings, ungrouped
 from semiseg.console import Console, make_console
 from semiseg.engine import checkpoint as files
 from semiseg.engine.checkpoint import CheckpointFolder
@@ -26,7 +23,6 @@ from semiseg.engine.settings import OptimConfig, RunConfig, TrainerConfig
 from semiseg.errors import ConfigError
 from semiseg.methods import SemiSupervised
 from semiseg.models.weights import load_weights
-from semiseg.overrides import varied
 from semiseg.run_folder import RunFolder, git_commit
 from semiseg.samples import predict_examples
 from semiseg.summary import left_out_of_miou, next_command, result_rows, summarise
@@ -44,7 +40,7 @@ def main(config: DictConfig) -> float:
     check_missing(config)
     config.update(vars(settings(RunConfig, ungrouped(config), "")))  # before it is checked, `no` is a text and true
     hydra = HydraConfig.get()
-    folder = RunFolder(Path(hydra.runtime.output_dir), sweep=hydra.mode == RunMode.MULTIRUN)
+    folder = RunFolder(Path(hydra.runtime.output_dir))
     folder.open(config.resume)
     console = make_console(log_file=folder.path / "log.txt")
     try:
@@ -78,6 +74,7 @@ class Run:
         self.steps_per_epoch = max(1, len(self.bundle.pools.train) // batch)
         self.total_steps = total_steps(self.trainer, self.steps_per_epoch)
         self.method = self._method()
+        self.eval_size: list[int] | None = None  # height and width of the validation patches, once it is evaluated
         self.recorder = self._recorder()
         self.engine = self._engine()
 
@@ -111,7 +108,13 @@ class Run:
         images = trainer.batch_size + trainer.unlabeled_batch_size * self.method.labeler.needs_unlabeled
         names = self.bundle.classes.names
         return Recorder(
-            self.folder.path, self.tracker, self.console, names, images * trainer.accumulate, self.hardware.device
+            self.folder.path,
+            self.tracker,
+            self.console,
+            names,
+            images * trainer.accumulate,
+            self.hardware.device,
+            flatten(plain(self.config)),
         )
 
     def _engine(self) -> Engine:
@@ -157,9 +160,7 @@ class Run:
         where = f"Stopped at iteration {self.engine.step}"
         if not self.folder.latest.exists():
             return f"{where}, before the first checkpoint (trainer.save_latest_every={self.trainer.save_latest_every})."
-        own = [shlex.quote(each) for each in HydraConfig.get().overrides.task] if self.folder.sweep else []
-        again = " ".join(["python train.py", *own, self.folder.resumption()])
-        return f"{where}. Continue from the newest checkpoint with: {again}"
+        return f"{where}. Continue from the newest checkpoint with: python train.py {self.folder.resumption()}"
 
     def _restore(self) -> None:
         path = self.engine.checkpoints.latest if self.config.resume else self.config.restore_from
@@ -190,9 +191,11 @@ class Run:
             "data_fingerprint": self.bundle.fingerprint(),
             "run_folder": str(self.folder.path.resolve()),
         }
+        if self.folder.sweep:
+            tags["sweep"] = self.folder.path.parent.name
         run_id = self.recorder.progress.run_id
         self.tracker.start(
-            run_name(self.config), tags, run_id=run_id, run_dir=self.folder.path, warn=self.console.warning
+            run_name(self.config, self.folder), tags, run_id=run_id, run_dir=self.folder.path, warn=self.console.warning
         )
         self.recorder.progress.run_id = self.tracker.run_id
         self.tracker.log_params(plain(self.config))
@@ -203,6 +206,7 @@ class Run:
             self.method.evaluated.load_state_dict(files.load(self.engine.checkpoints.best))
             examples = predict_examples(self.method.evaluated, self.bundle, self.hardware.device)
             examples.save(self.folder.path / "examples.npz")
+            self.eval_size = list(examples.truth.shape[1:])
             self.tracker.log_figure(examples.draw(self.bundle.classes.colors), "sample_predictions")
             self.tracker.log_artifact(self.engine.checkpoints.best, "checkpoints")
         summary = summarise(self, status)
@@ -215,9 +219,8 @@ class Run:
         return summary
 
 
-def run_name(config: DictConfig) -> str:
-    """Name in the tracker: the run's own, or what a sweep changed in this job."""
-    hydra = HydraConfig.get()
-    if hydra.mode == RunMode.MULTIRUN:
-        return f"{config.model.name} {','.join(varied(sys.argv[1:], list(hydra.overrides.task)))}"
+def run_name(config: DictConfig, folder: RunFolder) -> str:
+    """Name in the tracker: the run's own, or what its sweep changed in this job."""
+    if folder.sweep:
+        return f"{config.model.name} {','.join(folder.varied())}".rstrip()
     return str(config.name)

@@ -97,6 +97,7 @@ def test_a_run_stopped_again_and_again_ends_as_if_never_stopped(shared_place, un
     assert [line["step"] for line in stopped.metrics()] == [1, 2, 3, 3, 4, 5, 6, 6]  # evaluations at 3 and 6
     assert stopped.metrics()[-2]["st/pixels"] > 0
     same = ("status", "steps", "best_val_miou", "best_step", "final_val_miou", "class_iou", "gap", "st_coverage")
+    same += ("findings",)
     assert {key: stopped.summary()[key] for key in same} == {key: expected.summary()[key] for key in same}
 
 

@@ -70,10 +70,14 @@ class Notes:
     def __init__(self) -> None:
         self.logs: dict[int, dict[str, float]] = {}
         self.evaluations: list[int] = []
+        self.bad: tuple[int, list[str]] | None = None
 
     def start(self, step: int, total_steps: int) -> None: ...
 
     def flush(self) -> None: ...
+
+    def not_finite(self, step: int, losses: list[str]) -> None:
+        self.bad = (step, losses)
 
     @contextmanager
     def paused(self) -> Iterator[None]:

@@ -185,6 +185,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_with_a_remedy(make_engine) -> No
     engine = make_engine(optim=OptimConfig(lr=1e30), max_steps=10, log_every=2)
     with pytest.raises(SemisegError, match=r"loss/ce.* not finite at step [24].*optim\.lr"):
         engine.fit()
+    assert engine.recorder.bad[1] == ["loss/ce", "loss/total"]
 
 
 def test_checkpoint_has_the_guides_keys(make_engine) -> None:

@@ -1,7 +1,8 @@
-"""Counts of unreadable patches, over a stop and over several evaluations."""
+"""Counts of unreadable patches and findings of the doctor, over a stop and over several evaluations."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -74,3 +75,83 @@ def test_unreadable_patches_of_an_evaluation_are_named_once(recorder: Recorder) 
         assert evaluate(recorder, step, "a.png", "b.png")["skipped_in_evaluation"] == 2
     (warning,) = recorder.console.warnings
     assert "2 patches" in warning and "a.png, b.png" in warning
+
+
+def untrained(recorder: Recorder, steps: range) -> list[dict[str, Any]]:
+    """Logs and evaluations of a run that keeps no pixel; the findings at its end."""
+    for step in steps:
+        recorder.log(step, LOSSES, counts(kept=0), 0)
+        evaluate(recorder, step)
+    return [each for each in recorder.figures()["findings"] if each["sign"] == "bad"]
+
+
+def counts(kept: int) -> dict[str, torch.Tensor]:
+    """One batch of two images of which `kept` pixels are kept, of one class."""
+    values = {"batches": 1, "images": 0, "kept": kept, "total": 100}
+    by_class = {"class_total": [100, 0], "class_kept": [kept, 0], "class_audited": [0, 0], "class_correct": [0, 0]}
+    return {name: torch.tensor(value) for name, value in (values | by_class).items()}
+
+
+def said(recorder: Recorder) -> list[str]:
+    log = (recorder.folder / "log.txt").read_text(encoding="utf-8")
+    return [line for line in log.splitlines() if line.startswith("Doctor")]
+
+
+def test_bad_signs_are_said_once_and_kept_for_the_summary(recorder: Recorder) -> None:
+    recorder.start(0, 10)
+    (finding,) = untrained(recorder, range(1, 6))
+    assert (finding["rule"], finding["step"]) == ("st-pixels-low", 2)
+    (line,) = said(recorder)
+    assert all(finding[part] in line for part in ("rule", "evidence", "remedy"))
+    assert recorder.console.warnings == []
+    assert json.loads(json.dumps(finding)) == finding
+
+
+@pytest.mark.parametrize("stop", [1, 2, 3])
+def test_a_resumed_run_says_nothing_twice_and_finds_the_same(recorder: Recorder, stop: int) -> None:
+    recorder.start(0, 10)
+    untrained(recorder, range(1, stop + 1))
+    checkpoint = recorder.folder / "recorder.pth"
+    torch.save(recorder.state_dict(), checkpoint)
+    again = new_recorder(recorder.folder)
+    again.load_state_dict(torch.load(checkpoint, weights_only=True))
+    again.start(stop, 10)
+    found = untrained(again, range(stop + 1, 6))
+    assert len(said(again)) == 1
+    (recorder.folder / "whole").mkdir()
+    whole = new_recorder(recorder.folder / "whole")
+    whole.start(0, 10)
+    assert found == untrained(whole, range(1, 6))
+
+
+def test_a_checkpoint_of_before_the_doctor_is_continued(recorder: Recorder) -> None:
+    state = {name: value for name, value in recorder.state_dict().items() if name != "watch"}
+    again = new_recorder(recorder.folder)
+    again.load_state_dict(state | {"skipped": 3})
+    assert again.figures()["skipped_files"] == 3
+    assert again.figures()["findings"] == []
+
+
+def test_another_folder_does_not_take_over_the_findings(recorder: Recorder) -> None:
+    recorder.start(0, 10)
+    assert untrained(recorder, range(1, 4))
+    recorder.forget_run()
+    assert recorder.figures()["findings"] == []
+
+
+def test_losses_that_end_the_training_are_recorded(recorder: Recorder) -> None:
+    recorder.start(0, 10)
+    recorder.log(1, LOSSES, {}, 0)
+    recorder.not_finite(2, ["loss/ce"])
+    (finding,) = recorder.figures()["findings"]
+    assert (finding["rule"], finding["step"]) == ("loss-not-finite", 2)
+    last = read_metrics(recorder.folder / "metrics.jsonl")[-1]
+    assert last["step"] == 2 and np.isnan(last["loss/ce"])
+
+
+def test_remedies_start_from_the_settings_of_the_run(tmp_path: Path) -> None:
+    console = make_console(log_file=tmp_path / "log.txt")
+    settings = {"optim.lr": 0.2, "data.exclude_from_miou": [0]}
+    recorder = Recorder(tmp_path, NullTracker(), console, ("soil", "palm"), 2, torch.device("cpu"), settings)
+    recorder.not_finite(2, ["loss/ce"])
+    assert recorder.figures()["findings"][0]["remedy"].startswith("optim.lr=0.1 ")

@@ -1,16 +1,15 @@
+import json
+import os
+from datetime import date
 from pathlib import Path
 
 import pytest
 from omegaconf import OmegaConf
 
-from semiseg.errors import SemisegError
-from semiseg.report.collect import Group, Run, collect_runs, group_runs
+from semiseg.errors import ConfigError, SemisegError
+from semiseg.report.collect import Filters, Run, find_runs, read_overrides, read_run
+from semiseg.report.options import CompareConfig
 from semiseg.tracking import write_json
-
-
-def run(seed: int, miou: float | None, lr: str = "0.1", **summary) -> Run:
-    facts = {"status": "finished", "model": "v3", "seed": seed, "best_val_miou": miou} | summary
-    return Run(Path(f"run{seed}"), facts, {"optim.lr": lr})
 
 
 def test_runs_are_found_at_any_depth_and_nothing_else_is(tmp_path):
@@ -20,15 +19,16 @@ def test_runs_are_found_at_any_depth_and_nothing_else_is(tmp_path):
     (tmp_path / "exp" / "crashed" / "log.txt").write_text("started", encoding="utf-8")
     (tmp_path / "exp" / "cut").mkdir()
     (tmp_path / "exp" / "cut" / "summary.json").write_text('{"status": "fin', encoding="utf-8")
-    runs = collect_runs(tmp_path)
-    found = {r.folder.relative_to(tmp_path).as_posix(): r.finished for r in runs}
-    assert found == {"exp/a": True, "exp/crashed": False, "exp/cut": False, "multirun/2026-11-21/0": True}
+    write_json(tmp_path / "multirun" / "2026-11-21" / "sweep.json", {"jobs": []})
+    found = find_runs(tmp_path)
+    runs = {run.folder.relative_to(tmp_path).as_posix(): run.finished for run in found.runs}
+    assert runs == {"exp/a": True, "exp/crashed": False, "exp/cut": False, "multirun/2026-11-21/0": True}
+    assert found.sweeps == [tmp_path / "multirun" / "2026-11-21" / "sweep.json"]
 
 
-@pytest.mark.parametrize("folder", ["", "missing"])
-def test_no_run_says_what_to_type(tmp_path, folder):
+def test_a_folder_that_is_not_there_says_what_to_type(tmp_path):
     with pytest.raises(SemisegError, match=r"python train\.py.*runs=FOLDER"):
-        collect_runs(tmp_path / folder)
+        find_runs(tmp_path / "missing")
 
 
 def test_settings_leave_out_what_only_names_a_run(tmp_path):
@@ -37,22 +37,89 @@ def test_settings_leave_out_what_only_names_a_run(tmp_path):
     config |= {
         "trainer": {"log_every": 5, "precision": "bf16"},
         "data": {"cache_dir": "x", "class_thresholds": {"a": 1}},
+        "aug": {"scale": [0.5, 2], "flip": True, "size": None},
     }
     (tmp_path / "a" / ".hydra").mkdir()
     OmegaConf.save(OmegaConf.create(config), tmp_path / "a" / ".hydra" / "config.yaml")
-    (found,) = collect_runs(tmp_path)
-    assert found.settings == {"optim.lr": "0.1", "out": "${name}/x", "empty": "{}", "trainer.precision": "bf16"}
-    assert found.choices == {"model": "v1", "loss": "ce"}
+    run = read_run(tmp_path / "a")
+    expected = {"optim.lr": "0.1", "out": "${name}/x", "empty": "{}", "trainer.precision": "bf16"}
+    assert run.settings == expected | {"aug.scale": "[0.5,2]", "aug.flip": "true", "aug.size": "null"}
+    assert run.choices == {"model": "v1", "loss": "ce"}
 
 
-def test_seeds_are_grouped_and_other_settings_are_not():
-    groups = group_runs([run(1, 0.5), run(0, 0.7), run(0, 0.65, lr="0.2"), run(2, None)])
-    assert [group.seeds for group in groups] == [["0"], ["0", "1", "2"]]
-    mean, sd = groups[1].mean_sd("best_val_miou") or (0.0, None)
-    assert mean == pytest.approx(0.6) and sd == pytest.approx(0.1 * 2**0.5)
+def test_what_was_typed_is_read_without_what_only_names_a_run(tmp_path):
+    path = tmp_path / "overrides.yaml"
+    path.write_text("- seed=1\n- +loss.a=2\n- name=x\n- 'data.root=/a=b'\n- optim.lr=1e-3\n", encoding="utf-8")
+    assert read_overrides(path) == {"loss.a": "2", "optim.lr": "1e-3"}
+    path.write_text("{broken", encoding="utf-8")
+    assert read_overrides(path) == {} == read_overrides(tmp_path / "missing.yaml")
 
 
-def test_one_run_has_no_deviation_and_a_missing_fact_no_mean():
-    group = Group((run(0, 0.5),))
-    assert group.mean_sd("best_val_miou") == (0.5, None)
-    assert group.mean_sd("st_precision") is None
+def test_a_run_of_a_finished_training_is_read_whole(make_run, tmp_path):
+    run = read_run(make_run(tmp_path / "v3-a", model="v3", seed=2, patches=9))
+    assert (run.name, run.model, run.seed, run.status) == ("v3-a", "v3", "2", "finished")
+    assert run.classes == list(run.class_iou) and run.words["loss"] == "combined"
+    matrices, sources = run.matrices() or (None, None)
+    assert matrices is not None and sources is not None
+    assert matrices.shape == (9, 5, 5) and len(sources) == 9
+    assert run.number("stability") == pytest.approx(run.history["val/miou"].values[-2:].std(ddof=1))
+    assert run.number("best_val_miou") == pytest.approx(run.history["val/miou"].values.max())
+
+
+def test_numbers_that_are_missing_or_no_numbers_are_none(tmp_path):
+    run = Run(tmp_path, {"gap": None, "st_pixels": "many", "steps": 3})
+    assert [run.number(key) for key in ("gap", "st_pixels", "stability", "steps")] == [None, None, None, 3.0]
+    assert run.matrices() is None and run.classes == []
+
+
+@pytest.mark.parametrize("content", [b"", b"no zip", b"PK\x03\x04 cut"])
+def test_damaged_matrices_count_as_none(tmp_path, content):
+    (tmp_path / "confusion_best.npz").write_bytes(content)
+    assert Run(tmp_path, {}).matrices() is None
+
+
+def tagged(folder: Path, **facts) -> Run:
+    summary = {"model": "v3", "experiment": "semiseg", "choices": {"pseudo_label": "softmax", "aug": None}, "seed": 1}
+    return Run(folder, summary | facts)
+
+
+@pytest.mark.parametrize(
+    ("filters", "taken"),
+    [
+        ({}, True),
+        ({"models": "v3"}, True),
+        ({"models": ["v1", "v*"]}, True),
+        ({"models": ["v1", "v2"]}, False),
+        ({"experiments": "other"}, False),
+        ({"tags": "softmax"}, True),
+        ({"tags": "pseudo_label:softmax"}, True),
+        ({"tags": "loss:softmax"}, False),
+        ({"tags": "sweep:sweep-2026*"}, True),
+        ({"tags": "seed:1", "models": "v1"}, False),
+        ({"tags": "mine"}, True),
+    ],
+)
+def test_filters_take_what_fits_all_of_them(tmp_path, filters, taken):
+    run = tagged(tmp_path, sweep="sweep-20261121-1", tags={"note": "mine"})
+    assert CompareConfig(**filters).filters().take(run) == taken
+
+
+def test_runs_are_taken_by_the_day_they_started(tmp_path):
+    noon = 1_795_262_400  # 2026-11-21, 12:00 UTC
+    lines = [{"step": 1, "time": noon}, {"step": 2, "time": noon + 9e6}]
+    (tmp_path / "metrics.jsonl").write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
+    run = tagged(tmp_path)
+    assert run.started == date.fromtimestamp(noon)
+    assert Filters(since=date(2026, 11, 20), until=date(2026, 11, 22)).take(run)
+    assert not Filters(since=date(2026, 11, 23)).take(run)
+    assert not Filters(until=date(2026, 11, 19)).take(run)
+
+
+def test_a_run_that_logged_nothing_started_when_its_folder_was_made(tmp_path):
+    os.utime(tmp_path, (1_700_000_000, 1_700_000_000))
+    assert tagged(tmp_path).started == date.fromtimestamp(1_700_000_000)
+
+
+def test_a_day_that_is_no_date_is_refused():
+    with pytest.raises(ConfigError, match="since=yesterday is no day: write it as since=2026-11-30"):
+        CompareConfig(since="yesterday")

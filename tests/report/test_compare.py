@@ -1,68 +1,175 @@
 import csv
+import io
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import pytest
-from omegaconf import OmegaConf
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
 
-from semiseg.errors import SemisegError
-from semiseg.report.compare import compare_runs, main
+from semiseg.config import conf_dir
+from semiseg.errors import ConfigError, SemisegError
+from semiseg.report.collect import find_runs
+from semiseg.report.compare import Comparison, compare, main
 from semiseg.tracking import write_json
-
-CONF = Path(__file__).parents[2] / "conf" / "compare.yaml"
 
 
 @pytest.fixture
-def runs(tmp_path) -> Path:
-    def add(name: str, model: str, miou: float, **facts) -> None:
-        summary = {"status": "finished", "name": name, "model": model, "seed": 0, "data_fingerprint": "aa"}
-        summary |= {"best_val_miou": miou, "choices": {"loss": "ce"}, "class_iou": {"Jalan": miou}, "steps": 200}
-        write_json(tmp_path / "runs" / "exp" / name / "summary.json", summary | facts)
-
-    add("a0", "v3", 0.6)
-    add("a1", "v3", 0.7, seed=1, status="stopped early")
-    add("b0", "v1", 0.5)
-    add("b1", "v1", 0.9, status="interrupted")
+def runs(make_run, tmp_path) -> Path:
+    """V1 and V3 with two seeds each, and a V1 that was interrupted."""
+    folder = tmp_path / "runs" / "exp"
+    for seed in range(2):
+        make_run(
+            folder / f"a{seed}",
+            model="v3",
+            seed=seed,
+            miou=0.6,
+            summary={"status": ("finished", "stopped early")[seed]},
+        )
+        make_run(folder / f"b{seed}", model="v1", seed=seed, miou=0.4)
+    make_run(folder / "c0", model="v1", miou=0.9, summary={"status": "interrupted"})
     return tmp_path / "runs"
 
 
+def configured(*overrides: str) -> DictConfig:
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        return compose("compare", overrides=list(overrides))
+
+
+def compared(root: Path, baseline: str | None = None) -> Comparison:
+    return compare(find_runs(root), root, baseline)
+
+
+def tables(comparison: Comparison) -> dict[str, list[list[str]]]:
+    sections = [*(each for several in comparison.sections for each in several), comparison.leftovers]
+    return {f"{section.title} / {table.title}": table.rows for section in sections for table in section.tables}
+
+
 def test_finished_runs_are_compared_and_unfinished_ones_named(runs):
-    comparison = compare_runs(runs, baseline="v1")
-    assert comparison.tables[0].rows == [
-        ["v3", "0, 1", "0.6500 ± 0.0707", "+0.1500"],
-        ["v1", "0", "0.5000", "baseline"],
-    ]
-    assert comparison.notes == ["Not in the tables: exp/b1 (interrupted after 200 steps)"]
+    comparison = compared(runs)
+    found = tables(comparison)
+    scores = found["Scores / Scores, held against v1"]
+    assert [(row[0], row[1], row[-1]) for row in scores] == [("v3", "0, 1", "better"), ("v1", "0, 1", "baseline")]
+    assert [row[:3] for row in found["Not in the comparison / Unfinished runs"]] == [["exp/c0", "v1", "interrupted"]]
+    assert comparison.facts["Runs"].startswith("4 compared, 1 unfinished")
+    expected = {
+        "Side by side",
+        "Scores",
+        "Classes",
+        "Pseudo labels and cost",
+        "Criteria and bad signs",
+        "Configurations",
+        "Provenance",
+    }
+    assert expected <= {section.title for section in comparison.sections[0]}
 
 
-def test_runs_on_other_data_get_tables_of_their_own(runs):
-    write_json(runs / "c" / "summary.json", {"status": "finished", "model": "v2", "data_fingerprint": "bb", "gap": 0.1})
-    comparison = compare_runs(runs, baseline="b0")
-    titles = [table.title for table in comparison.tables]
-    assert titles == ["Scores on data 1 (bb)", "Scores on data 2 (aa)", "Class IoU on data 2 (aa)"]
-    assert "cannot be compared" in comparison.notes[0]
-    assert [row[0] for row in comparison.tables[1].rows] == ["v3", "v1"]
+def test_a_baseline_can_be_chosen(runs):
+    assert "Scores / Scores, held against v3" in tables(compared(runs, "a1"))
+    with pytest.raises(SemisegError, match=r"baseline=v9 is none .* v1, v3"):
+        compared(runs, "v9")
 
 
-def test_an_unknown_baseline_names_the_known_ones(runs):
-    with pytest.raises(SemisegError, match=r"baseline=v9 .* v1, v3"):
-        compare_runs(runs, baseline="v9")
+def test_runs_on_other_data_are_apart_and_the_report_says_why(runs, make_run):
+    make_run(runs / "other", fingerprint="bb", patches=6)
+    comparison = compared(runs, "v1")
+    assert [cohort.title for cohort in comparison.cohorts] == ["data 1", "data 2"]
+    assert comparison.cohorts[1].baseline is None
+    first = comparison.sections[1][0]
+    assert "Not compared with data 1: other patches or another split" in first.intro
+    assert "Scores of 2 kinds of evaluation cannot be compared" in comparison.leftovers.notes[0]
 
 
-def test_the_verb_prints_and_writes_the_report(runs, capsys):
-    cfg = OmegaConf.to_container(OmegaConf.load(CONF))
-    assert isinstance(cfg, dict)
-    assert {"runs": "runs", "baseline": None, "out": "${runs}/report"}.items() <= cfg.items()
-    main(OmegaConf.create(cfg | {"runs": str(runs)}))
-    shown = capsys.readouterr().out
-    assert "0.6500 ± 0.0707" in shown and "report.md" in shown
-    report = (runs / "report" / "report.md").read_text(encoding="utf-8")
-    assert "| v3 | 0, 1 | 0.6500 ± 0.0707 |" in report and "- Not in the tables: exp/b1" in report
-    with (runs / "report" / "results.csv").open(encoding="utf-8", newline="") as file:
-        lines = list(csv.DictReader(file))
-    assert [(row["name"], row["status"], row["loss"], row["iou/Jalan"]) for row in lines] == [
-        ("a0", "finished", "ce", "0.6"),
-        ("a1", "stopped early", "ce", "0.7"),
-        ("b0", "finished", "ce", "0.5"),
-        ("b1", "interrupted", "ce", "0.9"),
-    ]
-    assert len(compare_runs(runs).runs) == 4  # the report folder is no run
+def test_one_run_and_none_finished_are_reports_too(make_run, tmp_path):
+    make_run(tmp_path / "a")
+    found = tables(compared(tmp_path))
+    assert found["Scores / Scores, held against v3"][0][0] == "v3"
+    assert "What differs between the configurations" not in " ".join(found)
+    write_json(tmp_path / "a" / "summary.json", {"status": "failed"})
+    comparison = compared(tmp_path)
+    assert comparison.cohorts == [] and comparison.leftovers.notes[0].startswith("No run has finished")
+
+
+def test_runs_of_older_versions_are_reported_as_far_as_they_go(tmp_path):
+    facts = {"status": "finished", "model": "v3", "seed": 0, "best_val_miou": 0.5, "choices": {"loss": "ce"}}
+    write_json(tmp_path / "old" / "summary.json", facts | {"data_fingerprint": "a"})
+    write_json(tmp_path / "bare" / "summary.json", {"status": "finished"})
+    comparison = compared(tmp_path)
+    assert len(comparison.cohorts) == 2
+    assert any(note == "bare, old: no config (.hydra/config.yaml)." for note in comparison.leftovers.notes)
+
+
+@pytest.fixture(scope="module")
+def report(make_run, tmp_path_factory) -> tuple[Path, str]:
+    """The folder of a whole report, and what was printed."""
+    root = tmp_path_factory.mktemp("runs")
+    for seed in range(2):
+        make_run(root / f"a{seed}", model="v3", seed=seed, miou=0.6)
+        make_run(root / f"b{seed}", model="v1", seed=seed, miou=0.4)
+    make_run(root / "c", summary={"status": "failed"})
+    write_json(
+        root / "s" / "sweep.json",
+        {"jobs": [{"number": 4, "overrides": ["optim.lr=9"], "status": "failed", "error": "NaN"}]},
+    )
+    printed = io.StringIO()
+    with redirect_stdout(printed):
+        main(configured(f"runs='{root.as_posix()}'", "tracking=none"))
+    return root / "report", printed.getvalue()
+
+
+def test_the_verb_prints_the_tables(report):
+    _, printed = report
+    for text in ("Scores, held against v1", "better", "Unfinished runs", "optim.lr=9", "report.html"):
+        assert text in printed
+    assert max(map(len, printed.splitlines()[:-3])) <= 160 and "Good signs" not in printed
+
+
+def test_the_verb_writes_page_markdown_csv_and_figures(report):
+    out, _ = report
+    markdown = (out / "report.md").read_text(encoding="utf-8")
+    for text in (
+        "# Comparison of runs",
+        "| v3 | 0, 1 |",
+        "cannot be compared: the first counts images",
+        "## Provenance",
+        "NaN",
+    ):
+        assert text in markdown
+    links = [line.partition("](")[2].rstrip(")") for line in markdown.splitlines() if line.startswith("![")]
+    assert links and all((out / link).is_file() and (out / link).with_suffix(".svg").is_file() for link in links)
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert "Scores, held against v1" in page and "Provenance" in page
+    with (out / "results.csv").open(encoding="utf-8", newline="") as file:
+        lines = {line["name"]: line for line in csv.DictReader(file)}
+    assert lines["a1"]["status"] == "finished" and lines["c"]["status"] == "failed"
+    assert lines["b0"]["loss"] == "ce" and float(lines["b0"]["iou/Jalan"]) < float(lines["a0"]["iou/Jalan"])
+    assert len(find_runs(out.parent).runs) == 5  # the report is no run
+
+
+def test_filters_that_nothing_fits_say_so(runs):
+    with pytest.raises(SemisegError, match=r"None of the 5 runs fits models=v7 since=2020-01-01\."):
+        main(configured(f"runs='{runs.as_posix()}'", "tracking=none", "models=v7", "since=2020-01-01"))
+
+
+def test_a_group_of_train_is_no_filter(runs):
+    with pytest.raises(ConfigError, match=r"model.*: settings of a training, .* models=WORD"):
+        main(configured(f"runs='{runs.as_posix()}'", "tracking=none", "+model=v1"))
+
+
+def test_no_run_says_what_to_type(tmp_path):
+    with pytest.raises(SemisegError, match=r"holds no run yet: train one \(python train\.py\)"):
+        main(configured(f"runs='{tmp_path.as_posix()}'", "tracking=none"))
+
+
+def test_a_store_that_does_not_answer_leaves_the_rest_of_the_report(runs, capsys, monkeypatch):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setattr("semiseg.report.compare.draw", lambda *_: [])
+    monkeypatch.setattr("semiseg.report.compare.tracker_of", lambda *_: None)
+    main(configured(f"runs='{runs.as_posix()}'", "mlflow=exp", "tracking.uri='http://127.0.0.1:9'"))
+    printed = capsys.readouterr().out
+    assert "http://127.0.0.1:9 does not answer" in " ".join(printed.split()) and "Scores, held against v1" in printed
+
+
+def test_reading_from_mlflow_without_a_store_is_an_error(runs):
+    with pytest.raises(ConfigError, match="mlflow= needs a store"):
+        main(configured(f"runs='{runs.as_posix()}'", "mlflow=exp", "tracking=none"))

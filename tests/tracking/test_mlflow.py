@@ -1,4 +1,5 @@
 import contextlib
+import json
 import multiprocessing
 import socket
 import sqlite3
@@ -150,6 +151,26 @@ def test_location_and_page_can_be_pasted(tracker, root):
     assert tracker.ui_command == f'mlflow ui --backend-store-uri "sqlite:///{(root / "mlflow.db").as_posix()}"'
     server = MLflowTracker("experiment", uri="http://me:secret@host:5000")
     assert server.location == server.ui_command == "http://me:***@host:5000"
+
+
+def test_the_page_of_an_experiment_opens_with_the_columns_that_matter(tracker, root):
+    assert tracker.ui_page == ""
+    tracker.start("run", {})
+    tracker.finish("FINISHED")
+    experiment = client(root).get_experiment_by_name("experiment")
+    assert (
+        tracker.ui_page
+        == f"http://127.0.0.1:5000/#/experiments/{experiment.experiment_id}/runs?viewStateShareKey=semiseg"
+    )
+    assert "metrics.`best/val_miou`" in json.loads(experiment.tags["mlflow.sharedViewState.semiseg"])["selectedColumns"]
+
+
+def test_an_experiment_of_another_program_gets_the_columns_too(tracker, root):
+    client(root).create_experiment("older")
+    older = MLflowTracker("older", root=root)
+    older.start("run", {})
+    older.finish("FINISHED")
+    assert "mlflow.sharedViewState.semiseg" in client(root).get_experiment_by_name("older").tags
 
 
 def test_mlflow_is_not_imported_before_a_run_is_tracked():

@@ -10,7 +10,7 @@ def test_both_trackers_have_the_methods_and_arguments_of_the_protocol():
             continue
         for tracker in (NullTracker, MLflowTracker):
             assert inspect.signature(getattr(tracker, name)) == inspect.signature(method), (tracker, name)
-    for name in ("run_id", "location", "ui_command"):
+    for name in ("run_id", "location", "ui_command", "ui_page"):
         assert hasattr(NullTracker, name) and hasattr(MLflowTracker, name)
 
 
@@ -19,4 +19,4 @@ def test_an_untracked_run_has_no_store():
     tracker.start("run", {})
     tracker.log_metrics({"a": 1.0}, 1)
     tracker.finish("FINISHED")
-    assert (tracker.run_id, tracker.location, tracker.ui_command) == (None, "", "")
+    assert (tracker.run_id, tracker.location, tracker.ui_command, tracker.ui_page) == (None, "", "", "")

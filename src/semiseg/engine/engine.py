@@ -129,6 +129,7 @@ class Engine:
     def _check_finite(self) -> None:
         bad = [name for name, value in self.meter.averages().items() if is_loss(name) and not math.isfinite(value)]
         if bad:
+            self.recorder.not_finite(self.step, bad)
             raise SemisegError(
                 f"{', '.join(bad)} is not finite at step {self.step}. Lower optim.lr, set optim.grad_clip=10 or "
                 "trainer.precision=fp32, and continue from an earlier checkpoint with restore_from=PATH."

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from semiseg.console import Console
+from semiseg.doctor import Watch
 from semiseg.engine.device import peak_memory_mib
 from semiseg.engine.evaluator import Evaluation
 from semiseg.engine.metrics import metric_values
@@ -58,11 +59,14 @@ class Recorder:
         class_names: tuple[str, ...],
         images_per_step: int,
         device: torch.device,
+        settings: Mapping[str, Any] | None = None,
     ) -> None:
+        """`settings` are dotted config keys, from which the doctor's remedies start."""
         self.folder, self.tracker, self.console = folder, tracker, console
         self.class_names, self.images_per_step, self.device = class_names, images_per_step, device
         self.metrics = MetricsFile(folder / "metrics.jsonl", console.warning)
         self.progress = Progress()
+        self.watch = Watch(class_names, settings or {})
         self.mark = (0, 0.0)  # step and clock at the last log
         self.seen_skipped = 0  # of the present stream's count
 
@@ -92,6 +96,7 @@ class Recorder:
         rate = self.images_per_step * steps / max(seconds, 1e-9)
         st = audit_metrics(counts, self.class_names) if counts else {}
         self._keep_st(st)
+        self.watch.log(averages | st)
         speed = {"images_per_s": rate, "seconds_per_step": seconds / max(1, steps)}
         speed["peak_memory_mib"] = peak_memory_mib(self.device)
         unreadable = {"data/skipped": float(self.progress.skipped)} if self.progress.skipped else {}
@@ -116,7 +121,8 @@ class Recorder:
         names, progress = self.class_names, self.progress
         self._warn_of_unread(result)
         values = metric_values(result.val, names, "val") | metric_values(result.train, names, "train")
-        self._write(step, values | {"gap": result.gap, "best/val_miou": max(previous, result.val.miou)})
+        values["gap"] = result.gap
+        self._write(step, values | {"best/val_miou": max(previous, result.val.miou)})
         self.flush()
         if progress.st_times:
             progress.st = {name: total / progress.st_times for name, total in progress.st_sums.items()}
@@ -132,6 +138,13 @@ class Recorder:
         saved = [str(best_path)] if is_best else []
         before = previous if np.isfinite(previous) else None
         self.console.evaluation(step, result.train.miou, result.val.miou, result.gap, before, is_best, class_iou, saved)
+        for finding in self.watch.evaluation(step, values):
+            self.console.finding(finding.rule, finding.evidence, finding.remedy)
+
+    def not_finite(self, step: int, losses: Sequence[str]) -> None:
+        """Keep which losses end the training, before the engine says so; the tracker takes no such numbers."""
+        self.metrics.log(dict.fromkeys(losses, float("nan")), step)
+        self.watch.not_finite(step, losses)
 
     def _warn_of_unread(self, result: Evaluation) -> None:
         """Name the evaluation patches that were passed over (data.on_error=skip), once."""
@@ -165,20 +178,24 @@ class Recorder:
             "gap": best.get("gap"),
             **{f"st_{key}": progress.st.get(f"st/{key}") for key in ("pixels", "images", "coverage", "precision")},
             "seconds_per_step": progress.seconds / max(1, progress.timed_steps),
+            "images_per_s": self.images_per_step * progress.timed_steps / max(progress.seconds, 1e-9),
             "train_seconds": progress.seconds,
             "peak_memory_mib": peak_memory_mib(self.device),
             "skipped_files": progress.skipped,
             "skipped_in_evaluation": progress.unread,
+            "findings": [asdict(finding) for finding in self.watch.findings()],
         }
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps."""
-        return dict(vars(self.progress))
+        return vars(self.progress) | {"watch": self.watch.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Counterpart of `state_dict`."""
-        self.progress = Progress(**state)
+        """Counterpart of `state_dict`; a checkpoint of before the doctor holds no `watch`."""
+        self.progress = Progress(**{name: value for name, value in state.items() if name != "watch"})
+        self.watch.load_state_dict(state.get("watch", {}))
 
     def forget_run(self) -> None:
-        """Leave out what belongs to the run that a checkpoint came from: its scores and its name in the tracker."""
+        """Leave out what belongs to the run that a checkpoint came from: its scores, its findings, its tracked run."""
+        self.watch.load_state_dict({})
         self.progress.best, self.progress.final, self.progress.run_id = {}, {}, None

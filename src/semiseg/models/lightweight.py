@@ -30,18 +30,19 @@ class LightweightDSConv(SegmentationModel):
         atrous_rates: Sequence[int] = (6, 12),
         dropout: float = 0.1,
         skip_channels: int = 32,
+        decoder_channels: int = 128,
     ) -> None:
         encoder = MobileNetV3SmallEncoder()
         super().__init__(num_classes, encoder, encoder.name, encoder_weights)
         low, mid, deep = encoder.out_channels
         self.aspp = ASPP(deep, aspp_channels, atrous_rates, dropout)
         self.mid_skip = ConvBNReLU(mid, skip_channels, 1)
-        self.mid_fuse = DepthwiseSeparableConv(aspp_channels + skip_channels, aspp_channels)
+        self.mid_fuse = DepthwiseSeparableConv(aspp_channels + skip_channels, decoder_channels)
         self.low_skip = ConvBNReLU(low, skip_channels, 1)
-        self.low_fuse = DepthwiseSeparableConv(aspp_channels + skip_channels, aspp_channels)
+        self.low_fuse = DepthwiseSeparableConv(decoder_channels + skip_channels, decoder_channels)
         for module in (self.aspp, self.mid_skip, self.mid_fuse, self.low_skip, self.low_fuse):
             init_kaiming(module)
-        self.classifier = classifier(aspp_channels, num_classes)
+        self.classifier = classifier(decoder_channels, num_classes)
 
     def forward(self, image: Tensor) -> Tensor:
         self._require_batch_statistics(image)

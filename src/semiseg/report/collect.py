@@ -1,18 +1,22 @@
-"""Find the runs below a folder and group those that differ in their seed alone."""
+"""Find the runs below a folder, read what each of them left behind, and choose among them."""
 
 from __future__ import annotations
 
+import fnmatch
 import json
 import os
-from collections.abc import Iterator, Mapping
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date, datetime
 from functools import cached_property
 from pathlib import Path
-from statistics import fmean, stdev
 
-from omegaconf import OmegaConf
+import numpy as np
+import yaml
 
 from semiseg.errors import SemisegError
+from semiseg.report.history import History, read_history, stability
 
 RUN_FILES = {"summary.json", "metrics.jsonl", "log.txt"}
 NOT_RUNS = {"mlartifacts", "cache", "report", "checkpoints"}
@@ -25,18 +29,21 @@ IDENTITY = {"seed", "name", "experiment_name", "experiment", "tracking", "output
     "data.cache_dir", "data.class_thresholds", "data.encoder_weights", "model.name", "model.recipe",
 }  # fmt: skip
 COMPLETE = {"finished", "stopped early"}  # `status` of a run whose scores are final
+YAML_LOADER = getattr(yaml, "CBaseLoader", yaml.BaseLoader)  # every value as the text it is; ten times faster in C
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Run:
     """One run folder: its summary (empty where the run never wrote one) and its flat config."""
 
     folder: Path
     summary: Mapping[str, object]
     settings: Mapping[str, str] = field(default_factory=dict)
+    typed: Mapping[str, str] = field(default_factory=dict)  # overrides of the command line that are not IDENTITY
 
     @property
     def status(self) -> str:
+        """`finished`, `stopped early`, `interrupted` or `failed`; `no summary` where it never came to its end."""
         return str(self.summary.get("status", "no summary")).lower()
 
     @property
@@ -44,16 +51,31 @@ class Run:
         return self.status in COMPLETE
 
     @property
+    def name(self) -> str:
+        return str(self.summary.get("name") or self.folder.name)
+
+    @property
+    def model(self) -> str:
+        return str(self.summary.get("model", "?"))
+
+    @property
+    def seed(self) -> str:
+        return str(self.summary.get("seed", "?"))
+
+    @property
     def fingerprint(self) -> str:
         return str(self.summary.get("data_fingerprint", "unknown"))
 
     @property
+    def words(self) -> dict[str, str]:
+        """The word chosen for every config group, groups without one left out."""
+        found = self.summary.get("choices")
+        return {str(k): str(v) for k, v in found.items() if v is not None} if isinstance(found, Mapping) else {}
+
+    @property
     def choices(self) -> dict[str, str]:
         """Config groups of the run that make a difference: model, loss, pseudo_label, aug, data."""
-        found = self.summary.get("choices")
-        choices = {str(k): str(v) for k, v in found.items()} if isinstance(found, Mapping) else {}
-        model = {"model": str(self.summary.get("model", "?"))}
-        return model | {name: choice for name, choice in choices.items() if name not in IDENTITY}
+        return {"model": self.model} | {name: word for name, word in self.words.items() if name not in IDENTITY}
 
     @property
     def class_iou(self) -> Mapping[str, object]:
@@ -61,59 +83,127 @@ class Run:
         found = self.summary.get("class_iou")
         return found if isinstance(found, Mapping) else {}
 
+    @property
+    def classes(self) -> list[str]:
+        """Class names in the order of their ids; empty in runs of older versions, which do not say."""
+        found = self.summary.get("classes") or self.summary.get("colors")
+        return [str(name) for name in found] if isinstance(found, list | Mapping) else []
+
+    @cached_property
+    def history(self) -> History:
+        """Everything the run logged over its steps."""
+        return read_history(self.folder)
+
+    @cached_property
+    def derived(self) -> dict[str, float]:
+        """Numbers that follow from the history where the summary lacks them."""
+        found = {}
+        if (val := self.history.get("val/miou")) and (sd := stability(val.values)) is not None:
+            found["stability"] = sd
+        if (rate := self.history.get("images_per_s")) and np.isfinite(rate.values).any():
+            found["images_per_s"] = float(np.nanmedian(rate.values))
+        return found
+
     def number(self, key: str) -> float | None:
-        """A number of the summary; None where it is missing or was not finite."""
+        """A number of the summary or the history; None where it is missing or was not finite."""
         value = self.summary.get(key)
+        if value is None and key in ("stability", "images_per_s"):
+            value = self.derived.get(key)
         return float(value) if isinstance(value, int | float) else None
+
+    @property
+    def started(self) -> date:
+        """The day of the first logged line; of the folder where nothing was logged."""
+        try:
+            with (self.folder / "metrics.jsonl").open(encoding="utf-8") as file:
+                seconds = float(json.loads(file.readline())["time"])
+        except (OSError, ValueError, KeyError, TypeError):
+            seconds = self.folder.stat().st_mtime
+        return datetime.fromtimestamp(seconds).date()
+
+    @property
+    def written(self) -> float:
+        """When the summary was last written, in seconds; the folder where there is none."""
+        path = self.folder / "summary.json"
+        return (path if path.is_file() else self.folder).stat().st_mtime
+
+    def matrices(self) -> tuple[np.ndarray, np.ndarray | None] | None:
+        """Confusion matrices [N, C, C] of the best evaluation and the base image [N] of each patch (None in older
+        runs); None where the file is missing or damaged."""
+        try:
+            # NumPy leaves a damaged file open when it is given the path.
+            with (self.folder / "confusion_best.npz").open("rb") as file, np.load(file) as arrays:
+                return arrays["val"], arrays.get("source")
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            return None
 
 
 @dataclass(frozen=True)
-class Group:
-    """Runs of one recipe on the same data, over seeds."""
+class Filters:
+    """Which runs to take: patterns such as `v*`, of which one has to fit, and the first and last day of their start."""
 
-    runs: tuple[Run, ...]
+    experiments: Sequence[str] = ()
+    models: Sequence[str] = ()
+    tags: Sequence[str] = ()  # a word of the run (`softmax`), or which one (`pseudo_label:softmax`)
+    since: date | None = None
+    until: date | None = None
 
-    @cached_property
-    def choices(self) -> dict[str, str]:
-        return self.runs[0].choices
-
-    @property
-    def seeds(self) -> list[str]:
-        return [str(run.summary.get("seed", "?")) for run in self.runs]
-
-    def values(self, key: str) -> list[float]:
-        """The number `key` of every run that has it."""
-        return [value for run in self.runs if (value := run.number(key)) is not None]
-
-    def mean_sd(self, key: str) -> tuple[float, float | None] | None:
-        """Mean and sample standard deviation (None for a single run); None where no run has the number."""
-        values = self.values(key)
-        return (fmean(values), stdev(values) if len(values) > 1 else None) if values else None
-
-    def answers_to(self, name: str) -> bool:
-        """Is this the group a user means by `name`: its model, or the name or folder of one of its runs?"""
-        return name == self.choices["model"] or any(
-            name in (run.summary.get("name"), run.folder.name) for run in self.runs
-        )
+    def take(self, run: Run) -> bool:
+        """Whether a run is wanted."""
+        experiment = str(run.summary.get("experiment", run.folder.parent.name))
+        if not (fits([experiment], self.experiments) and fits([run.model], self.models)):
+            return False
+        if not fits(tags_of(run), self.tags):
+            return False
+        if self.since is None and self.until is None:
+            return True
+        return (self.since or date.min) <= run.started <= (self.until or date.max)
 
 
-def collect_runs(root: Path) -> list[Run]:
-    """All runs below `root`, by folder. Raises SemisegError where there are none."""
+def fits(texts: Sequence[str], patterns: Sequence[str]) -> bool:
+    """Whether one of the texts fits one of the patterns; no pattern asks for nothing."""
+    return not patterns or any(fnmatch.fnmatchcase(text, pattern) for text in texts for pattern in patterns)
+
+
+def tags_of(run: Run) -> list[str]:
+    """What a run can be picked by, as `word` and as `name:word`: its group choices, its sweep, its status and the
+    `tags` of its summary."""
+    own = run.summary.get("tags")
+    tags = {**run.words, "status": run.status, "sweep": run.summary.get("sweep"), "seed": run.summary.get("seed")}
+    tags |= own if isinstance(own, Mapping) else {}
+    given = [(str(name), str(word)) for name, word in tags.items() if word is not None]
+    return [word for _, word in given] + [f"{name}:{word}" for name, word in given]
+
+
+@dataclass(frozen=True)
+class Found:
+    """What lies below a folder: runs, and the `sweep.json` of sweeps."""
+
+    runs: list[Run]
+    sweeps: list[Path]
+
+
+def find_runs(root: Path) -> Found:
+    """All runs and sweeps below `root`, by folder. Raises SemisegError where `root` is no folder."""
     if not root.is_dir():
         raise SemisegError(f"{root.absolute()} is no folder of runs: train first (python train.py) or give runs=FOLDER")
-    runs = [read_run(folder) for folder in run_folders(root)]
-    if not runs:
-        raise SemisegError(f"{root.absolute()} holds no run yet: train one (python train.py) or give runs=FOLDER")
-    return runs
+    runs, sweeps = [], []
+    for folder, files in walk(root):
+        if RUN_FILES & files:
+            runs.append(read_run(folder))
+        elif "sweep.json" in files:
+            sweeps.append(folder / "sweep.json")
+    return Found(runs, sweeps)
 
 
-def run_folders(root: Path) -> Iterator[Path]:
-    """Folders that hold a file of a run; nothing below a run is searched."""
+def walk(root: Path) -> Iterator[tuple[Path, set[str]]]:
+    """Folders with the names of their files; nothing below a run is searched."""
     for folder, subfolders, files in os.walk(root):
+        names = set(files)
         subfolders[:] = sorted(s for s in subfolders if s not in NOT_RUNS and not s.startswith("."))
-        if RUN_FILES & set(files):
+        if RUN_FILES & names:
             subfolders.clear()
-            yield Path(folder)
+        yield Path(folder), names
 
 
 def read_run(folder: Path) -> Run:
@@ -122,15 +212,28 @@ def read_run(folder: Path) -> Run:
         summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         summary = {}
-    return Run(folder, summary if isinstance(summary, dict) else {}, read_settings(folder / ".hydra" / "config.yaml"))
+    hydra = folder / ".hydra"
+    settings, typed = read_settings(hydra / "config.yaml"), read_overrides(hydra / "overrides.yaml")
+    return Run(folder, summary if isinstance(summary, dict) else {}, settings, typed)
 
 
 def read_settings(path: Path) -> dict[str, str]:
-    """The config as dotted names with text values, without those of IDENTITY; a missing file has none."""
-    if not path.is_file():
-        return {}
-    config = OmegaConf.to_container(OmegaConf.load(path))
-    return {key: text for key, text in _flat(config) if not _is_identity(key)}
+    """The config as dotted names with text values, without those of IDENTITY; a missing or damaged file has none."""
+    return {key: text for key, text in _flat(_read_yaml(path)) if not _is_identity(key)}
+
+
+def read_overrides(path: Path) -> dict[str, str]:
+    """What was typed to start a run, `optim.lr=0.1` as name and value, without those of IDENTITY."""
+    listed = _read_yaml(path)
+    pairs = [str(each).lstrip("+~").partition("=") for each in listed] if isinstance(listed, list) else []
+    return {key: value for key, _, value in pairs if not _is_identity(key)}
+
+
+def _read_yaml(path: Path) -> object:
+    try:
+        return yaml.load(path.read_text(encoding="utf-8"), Loader=YAML_LOADER)
+    except (OSError, ValueError, yaml.YAMLError):
+        return None
 
 
 def _is_identity(key: str) -> bool:
@@ -141,15 +244,12 @@ def _flat(node: object, prefix: str = "") -> Iterator[tuple[str, str]]:
     if isinstance(node, Mapping) and node:
         for key, value in node.items():
             yield from _flat(value, f"{prefix}.{key}" if prefix else str(key))
-    else:
-        yield prefix, str(node)
+    elif prefix:
+        yield prefix, _typed(node)
 
 
-def group_runs(runs: list[Run]) -> list[Group]:
-    """Groups of runs that agree in choices and settings, the best mean `best_val_miou` first."""
-    groups: dict[tuple[object, ...], list[Run]] = {}
-    for run in runs:
-        key = (*sorted(run.choices.items()), *sorted(run.settings.items()))
-        groups.setdefault(key, []).append(run)
-    ordered = [Group(tuple(sorted(members, key=lambda r: str(r.summary.get("seed"))))) for members in groups.values()]
-    return sorted(ordered, key=lambda g: -(g.mean_sd("best_val_miou") or (-1.0, None))[0])
+def _typed(value: object) -> str:
+    """A value as it is typed on the command line."""
+    if isinstance(value, list):
+        return f"[{','.join(map(_typed, value))}]"
+    return "{}" if value == {} else str(value)

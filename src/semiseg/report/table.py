@@ -1,35 +1,18 @@
-"""Runs side by side: the same cells as a terminal table and as Markdown."""
+"""A table of text, drawn in the terminal and as Markdown."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rich.markup import escape
 from rich.table import Table
 
-from semiseg.report.collect import Group, Run
-
-Column = tuple[str, str, str]  # heading, key of summary.json, form of a number
-
-SCORES: tuple[Column, ...] = (
-    ("best val mIoU", "best_val_miou", "{:.4f}"),
-    ("final val mIoU", "final_val_miou", "{:.4f}"),
-    ("gap", "gap", "{:.4f}"),
-)
-PSEUDO_LABELS: tuple[Column, ...] = (
-    ("ST pixels", "st_pixels", "{:,.0f}"),
-    ("ST images", "st_images", "{:.1f}"),
-    ("ST coverage", "st_coverage", "{:.3f}"),
-    ("ST precision", "st_precision", "{:.3f}"),
-)
-COST: tuple[Column, ...] = (
-    ("parameters", "parameters", "{:,.0f}"),
-    ("s/step", "seconds_per_step", "{:.3f}"),
-    ("memory MiB", "peak_memory_mib", "{:,.0f}"),
-)
-SHOWN = 4  # single settings in the name of a recipe
-NUMBERS = (*SCORES, *PSEUDO_LABELS, *COST)
+NUMBER = re.compile(r"^[+-]?\d")
+GAP = 2  # columns between two cells in the terminal
+WIDEST = 36  # a longer text is folded there
+HEADING = 22  # and a longer heading
 
 
 @dataclass(frozen=True)
@@ -41,111 +24,65 @@ class Cells:
     rows: list[list[str]]
 
     def rich(self) -> Table:
-        table = Table(title=escape(self.title), title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
-        table.add_column(escape(self.header[0]), overflow="fold", min_width=16)
-        for name in self.header[1:]:
-            table.add_column(escape(name), no_wrap=True, justify="right")
+        """For the terminal; numbers to the right, long texts folded."""
+        table = Table(title=escape(self.title), title_justify="left", box=None, pad_edge=False, padding=(0, GAP, 0, 0))
+        for position, heading in enumerate(self.header):
+            justify = "right" if position and self._is_number(position) else "left"
+            table.add_column(escape(heading), justify=justify, overflow="fold", min_width=self.width(position))
         for row in self.rows:
             table.add_row(*(escape(cell) for cell in row))
         return table
 
+    def width(self, position: int) -> int:
+        """Width of a column in the terminal."""
+        cells = max((len(row[position]) for row in self.rows), default=0)
+        return min(WIDEST, max(cells, min(HEADING, len(self.header[position]))))
+
+    def _is_number(self, position: int) -> bool:
+        return all(NUMBER.match(row[position]) for row in self.rows if row[position])
+
     def markdown(self) -> str:
+        """Title and table; a `|` or a line break in a cell does not end it."""
+
         def line(cells: Sequence[str]) -> str:
-            return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+            return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
 
         body = [line(self.header), line(["---"] * len(self.header)), *(line(row) for row in self.rows)]
-        return f"## {self.title}\n\n" + "\n".join(body) + "\n"
+        return f"### {self.title}\n\n" + "\n".join(body) + "\n"
+
+    def parts(self, width: int) -> list[Cells]:
+        """The table as several, each no wider than the terminal and with the first column again."""
+        start = self.width(0)
+        parts: list[list[int]] = [[]]
+        used = start
+        for position in range(1, len(self.header)):
+            needed = self.width(position) + GAP
+            if parts[-1] and used + needed > width:
+                parts.append([])
+                used = start
+            parts[-1].append(position)
+            used += needed
+        return [self._only([0, *part], "" if number == 0 else ", continued") for number, part in enumerate(parts)]
+
+    def _only(self, columns: Sequence[int], suffix: str) -> Cells:
+        rows = [[row[c] for c in columns] for row in self.rows]
+        return Cells(self.title + suffix, [self.header[c] for c in columns], rows)
+
+    def first(self, count: int) -> Cells:
+        """The first rows, with a word in the title where there are more."""
+        if len(self.rows) <= count:
+            return self
+        return replace(self, title=f"{self.title} (the first {count} of {len(self.rows)} rows)", rows=self.rows[:count])
+
+    def without_empty(self) -> Cells:
+        """The table without the columns that have no text, the first column aside."""
+        kept = [c for c in range(len(self.header)) if c == 0 or any(row[c] for row in self.rows)]
+        return self._only(kept, "")
 
 
-def comparison_tables(groups: Sequence[Group], baseline: Group | None, where: str = "") -> list[Cells]:
-    """Scores, pseudo labels, cost and class IoU, a row a recipe: four tables, because one is too wide to read.
-
-    With a baseline, the scores hold the difference of the mean best validation mIoU to it. A table for which no run
-    has a number is left out.
-    """
-    scores = number_table(f"Scores{where}", groups, SCORES)
-    scores = with_column(scores, 1, ["seeds", *(", ".join(group.seeds) for group in groups)])
-    if baseline is not None:
-        scores = with_column(
-            scores, len(scores.header), ["vs baseline", *(versus(group, baseline) for group in groups)]
-        )
-    pseudo_labels = number_table(f"Pseudo labels{where}", groups, PSEUDO_LABELS)
-    cost = number_table(f"Cost{where}", groups, COST)
-    tables = [scores, pseudo_labels, cost, class_table(f"Class IoU{where}", groups)]
-    return [table for table in tables if len(table.header) > 1]
-
-
-def number_table(title: str, groups: Sequence[Group], columns: Sequence[Column]) -> Cells:
-    """Mean ± sd over seeds of the facts that any recipe has."""
-    known = [column for column in columns if any(group.values(column[1]) for group in groups)]
-    rows = [[mean_text(group, key, form) for _, key, form in known] for group in groups]
-    return with_column(Cells(title, [heading for heading, _, _ in known], rows), 0, ["recipe", *recipes(groups)])
-
-
-def class_table(title: str, groups: Sequence[Group]) -> Cells:
-    """Mean ± sd over seeds of each class's IoU; "absent" where no run has it."""
-    classes = list(dict.fromkeys(name for group in groups for run in group.runs for name in run.class_iou))
-    by_class = [Group(tuple(Run(run.folder, run.class_iou) for run in group.runs)) for group in groups]
-    rows = [[mean_text(group, name, "{:.4f}") or "absent" for name in classes] for group in by_class]
-    return with_column(Cells(title, classes, rows), 0, ["recipe", *recipes(groups)])
-
-
-def with_column(cells: Cells, position: int, column: Sequence[str]) -> Cells:
-    """The table with one more column: a heading and a cell a row."""
-    lines = [
-        [*line[:position], cell, *line[position:]]
-        for line, cell in zip([cells.header, *cells.rows], column, strict=True)
-    ]
-    return Cells(cells.title, lines[0], lines[1:])
-
-
-def recipes(groups: Sequence[Group]) -> list[str]:
-    """What tells each recipe apart, as a user would type it: `v3 pseudo_label=softmax optim.lr=0.003`.
-
-    That is the model, every config group in which the recipes differ, and the first few single settings that differ.
-    """
-    names = dict.fromkeys(name for group in groups for name in group.choices)
-    differing = [n for n in names if n != "model" and len({group.choices.get(n) for group in groups}) > 1]
-    texts = []
-    for group in groups:
-        choices = [f"{name}={group.choices[name]}" for name in differing if name in group.choices]
-        keys = sorted({key for other in groups for key in own_settings(group, other)})
-        single = [f"{key}={group.runs[0].settings[key]}" for key in keys[:SHOWN]]
-        more = [f"+{len(keys) - SHOWN} more"] if len(keys) > SHOWN else []
-        texts.append(" ".join([group.choices["model"], *choices, *single, *more]))
-    return texts
-
-
-def own_settings(group: Group, other: Group) -> list[str]:
-    """Single settings in which a recipe differs from another of the same model.
-
-    Settings of a group in which the two made different choices are left out: the choice says it. Settings that only
-    one of them has count where nothing else differs, since they mostly follow from one that both have.
-    """
-    if group.choices["model"] != other.choices["model"]:
-        return []  # nearly all would differ
-    mine, theirs = group.runs[0].settings, other.runs[0].settings
-    alike = [key for key in mine if group.choices.get(head(key)) == other.choices.get(head(key))]
-    return [k for k in alike if k in theirs and mine[k] != theirs[k]] or [k for k in alike if k not in theirs]
-
-
-def head(key: str) -> str:
-    """The config group of a setting: `optim.lr` -> `optim`."""
-    return key.partition(".")[0]
-
-
-def mean_text(group: Group, key: str, form: str) -> str:
-    """`0.6712 ± 0.0040` over the runs of a group, without the second part where nothing varies."""
-    found = group.mean_sd(key)
+def mean_text(found: tuple[float, float | None] | None, form: str) -> str:
+    """`0.6712 ± 0.0040`, without the second part for a single run and empty for none."""
     if found is None:
         return ""
     mean, sd = found
-    return form.format(mean) if not sd else f"{form.format(mean)} ± {form.format(sd)}"
-
-
-def versus(group: Group, baseline: Group) -> str:
-    """Signed difference of the mean best validation mIoU."""
-    mine, other = group.mean_sd("best_val_miou"), baseline.mean_sd("best_val_miou")
-    if group is baseline:
-        return "baseline"
-    return f"{mine[0] - other[0]:+.4f}" if mine and other else ""
+    return form.format(mean) if sd is None else f"{form.format(mean)} ± {form.format(sd)}"

@@ -69,3 +69,8 @@ class Tracker(Protocol):
     def ui_command(self) -> str:
         """What to type or open to look at the store; empty where there is none."""
         ...
+
+    @property
+    def ui_page(self) -> str:
+        """Address in that UI of the table of runs; empty where there is none."""
+        ...

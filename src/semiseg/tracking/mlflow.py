@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from filelock import FileLock
 
+from semiseg.tracking import view
 from semiseg.tracking.base import logger
 from semiseg.tracking.naming import SQLITE, entity_name, flatten, hide_password, store_uri
 
@@ -44,6 +45,7 @@ class MLflowTracker:
         self._experiment_name = experiment_name
         self._client: MlflowClient | None = None
         self._run_id: str | None = None
+        self._experiment_id: str | None = None
         self._run_dir: Path | None = None
         self._warn: Callable[[str], None] = logger.warning
         self._buffer: list[Metric] = []
@@ -65,6 +67,13 @@ class MLflowTracker:
         uri = f'"{self._uri}"' if " " in self._uri else self._uri
         return f"mlflow ui --backend-store-uri {hide_password(uri)}"
 
+    @property
+    def ui_page(self) -> str:
+        if self._experiment_id is None:
+            return ""
+        server = hide_password(self._uri) if self._uri.startswith("http") else "http://127.0.0.1:5000"
+        return server.rstrip("/") + view.page(self._experiment_id)
+
     def start(
         self,
         run_name: str,
@@ -77,6 +86,7 @@ class MLflowTracker:
         self._warn, self._run_dir = warn, run_dir
         with self._until_first_failure():
             client, experiment_id = self._connect()
+            self._experiment_id = experiment_id
             if run_id is None or not self._reopen(client, run_id):
                 self._run_id = client.create_run(experiment_id, run_name=run_name, tags=dict(tags)).info.run_id
             self._client = client
@@ -196,11 +206,13 @@ def experiment_id(client: MlflowClient, name: str, artifacts: str | None) -> str
     found = client.get_experiment_by_name(name)
     if found is None:
         try:
-            return client.create_experiment(name, artifact_location=artifacts)
+            return client.create_experiment(name, artifact_location=artifacts, tags=view.VIEW)
         except MlflowException:
             found = client.get_experiment_by_name(name)
             if found is None:
                 raise
+    if view.TAG not in found.tags:
+        client.set_experiment_tag(found.experiment_id, view.TAG, view.VIEW[view.TAG])
     return found.experiment_id
 
 

@@ -16,6 +16,7 @@ class NullTracker:
     run_id: str | None = None
     location: str = ""
     ui_command: str = ""
+    ui_page: str = ""
 
     def start(
         self,

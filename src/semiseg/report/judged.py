@@ -1,0 +1,87 @@
+"""The guides' success criteria and signs, judged on each run, as tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from semiseg.doctor import Criterion, Finding, Verdict, examine, judge
+from semiseg.report.collect import Run
+from semiseg.report.group import Group
+from semiseg.report.leftovers import some
+from semiseg.report.table import Cells
+
+CRITERIA_INTRO = (
+    "The V3 guide's criteria by iteration 20,000. Minimum: val mIoU above 0.60, ST pixels above 10,000, train/val gap "
+    "below 0.12. Good: 0.70, 30,000, 0.08, no early stop. Excellent: 0.75, 40,000, 0.05. A supervised run has no ST "
+    "criterion. A remedy holds overrides to add to the command of the run."
+)
+NEXT = {"below minimum": "minimum", "minimum": "good", "good": "excellent"}
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A run with what the doctor says of it."""
+
+    recipe: str
+    run: Run
+
+    @cached_property
+    def verdict(self) -> Verdict:
+        return judge(self.run.summary, self.run.history, self.run.settings)
+
+    @cached_property
+    def findings(self) -> list[Finding]:
+        return examine(self.run.history, self.run.summary, self.run.settings)
+
+
+def judged(groups: Sequence[Group]) -> list[Judged]:
+    """Every run of the groups."""
+    return [Judged(group.name, run) for group in groups for run in group.runs]
+
+
+def criteria_table(runs: Sequence[Judged]) -> Cells:
+    """A row a run: the level it reached, and what the next one lacks with its remedy."""
+    header = ["recipe", "seed", "level", "val mIoU", "ST pixels", "train/val gap", "lacking", "remedy"]
+    return Cells("Success criteria", header, [_criteria_row(each) for each in runs])
+
+
+def criteria_notes(runs: Sequence[Judged]) -> list[str]:
+    """What to know beside the verdicts, such as runs shorter than the guide's."""
+    noted: dict[str, list[str]] = {}
+    for each in runs:
+        if each.verdict.note:
+            noted.setdefault(each.verdict.note, []).append(each.run.name)
+    return [f"{'All runs' if len(names) == len(runs) else some(names)}: {note}." for note, names in noted.items()]
+
+
+def _criteria_row(each: Judged) -> list[str]:
+    verdict = each.verdict
+    shown = {row.name: row.shown for row in verdict.criteria}
+    lacking = [row for row in verdict.criteria if row.level == NEXT.get(verdict.level) and not row.met]
+    missing = "; ".join(_lacking(row) for row in lacking)
+    remedies = "; ".join(dict.fromkeys(row.remedy for row in lacking if row.remedy))
+    values = [shown.get(name, "") for name in ("val mIoU", "ST pixels", "train/val gap")]
+    return [each.recipe, each.run.seed, verdict.level, *values, missing, remedies]
+
+
+def _lacking(row: Criterion) -> str:
+    return f"{row.level}: {row.name} {row.target}, was {row.shown}"
+
+
+def findings_table(runs: Sequence[Judged], sign: str) -> Cells:
+    """A row a rule and recipe, with the seeds in which it showed and the numbers of the first of them."""
+    found: dict[tuple[str, str], list[tuple[Run, Finding]]] = {}
+    for each in runs:
+        for finding in each.findings:
+            if finding.sign == sign:
+                found.setdefault((each.recipe, finding.rule), []).append((each.run, finding))
+    rows = []
+    for (recipe, rule), showed in found.items():
+        run, first = showed[0]
+        seeds = ", ".join(dict.fromkeys(r.seed for r, _ in showed))
+        step = "" if first.step is None else f"{first.step:,}"
+        rows.append([recipe, rule, seeds, f"seed {run.seed}: {first.evidence}", step, first.remedy])
+    header = ["recipe", "sign", "seeds", "evidence", "iteration", "remedy"]
+    return Cells("Bad signs" if sign == "bad" else "Good signs", header, rows).without_empty()

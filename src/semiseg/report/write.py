@@ -1,0 +1,95 @@
+"""The files of the report: report.html, report.md, results.csv and the figures."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from semiseg.report.collect import Run
+from semiseg.report.contents import Section
+from semiseg.report.figures import pictures, save
+from semiseg.report.group import Cohort
+from semiseg.report.page import Chapter, render
+from semiseg.report.scores import NUMBERS
+from semiseg.tracking.local import write_text
+
+if TYPE_CHECKING:
+    from semiseg.report.compare import Comparison
+
+TITLE = "Comparison of runs"
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A figure on disk."""
+
+    title: str
+    caption: str
+    png: Path
+    svg: Path
+
+
+def draw(cohort: Cohort, folder: Path) -> list[Drawn]:
+    """Every figure of a cohort as PNG and SVG in `folder`, one at a time in memory."""
+    return [Drawn(picture.title, picture.caption, *save(picture, folder)) for picture in pictures(cohort)]
+
+
+def write_report(comparison: Comparison, drawn: Sequence[Sequence[Drawn]], out: Path) -> list[Path]:
+    """Write the three files, each whole or not at all; their paths. `drawn` holds the figures of each cohort."""
+    parts: list[tuple[Section, Sequence[Drawn], str]] = []
+    for cohort, sections, figures in zip(comparison.cohorts, comparison.sections, drawn, strict=True):
+        pictured = Section(f"{cohort.title}: Figures" if cohort.title else "Figures")
+        # Behind the scores, which they illustrate; the configurations and the provenance are looked up last.
+        parts += [(section, (), cohort.title) for section in sections[:2]]
+        parts += [(pictured, figures, cohort.title), *((section, (), cohort.title) for section in sections[2:])]
+    parts.append((comparison.leftovers, (), "none"))
+    shown = [part for part in parts if part[0].tables or part[0].notes or part[1]]
+    texts = {
+        "report.html": render(TITLE, [chapter(*part) for part in shown], comparison.facts),
+        "report.md": markdown(shown, comparison.facts, out),
+        "results.csv": results_csv(comparison.runs),
+    }
+    for name, text in texts.items():
+        write_text(out / name, text)
+    return [out / name for name in texts]
+
+
+def chapter(section: Section, figures: Sequence[Drawn], cohort: str) -> Chapter:
+    """A section as the page takes it."""
+    pictures = [(each.title, each.caption, each.svg) for each in figures]
+    return Chapter(section.title, section.intro, section.tables, pictures, section.notes, cohort)
+
+
+def markdown(parts: Sequence[tuple[Section, Sequence[Drawn], str]], facts: dict[str, str], out: Path) -> str:
+    """The report with its figures as links to the PNG files beside it."""
+    blocks = [f"# {TITLE}", "\n".join(f"- {name}: {text}" for name, text in facts.items())]
+    for section, figures, _ in parts:
+        blocks.append(f"## {section.title}")
+        blocks += [section.intro] if section.intro else []
+        blocks += [table.markdown().rstrip() for table in section.tables]
+        for each in figures:
+            blocks.append(f"### {each.title}\n\n![{each.title}]({each.png.relative_to(out).as_posix()})")
+            blocks += [each.caption] if each.caption else []
+        blocks += ["\n".join(f"- {note}" for note in section.notes)] if section.notes else []
+    return "\n\n".join(blocks) + "\n"
+
+
+def results_csv(runs: Sequence[Run]) -> str:
+    """One line a run, unfinished ones too, for a spreadsheet or a notebook."""
+    head = ["folder", "status", "name", "experiment", "model", "seed", "data_fingerprint", "steps", "best_step"]
+    scores = [key for _, key, _ in NUMBERS]
+    choices = list(dict.fromkeys(name for run in runs for name in run.choices if name not in head))
+    classes = list(dict.fromkeys(name for run in runs for name in run.class_iou))
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow([*head, *choices, *scores, *(f"iou/{name}" for name in classes)])
+    for run in runs:
+        facts = {**run.choices, **run.summary, "folder": run.folder.as_posix(), "status": run.status}
+        numbers = [run.number(key) for key in scores]
+        ious = [run.class_iou.get(name) for name in classes]
+        writer.writerow([*(facts.get(key) for key in (*head, *choices)), *numbers, *ious])
+    return out.getvalue()

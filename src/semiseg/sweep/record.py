@@ -1,0 +1,168 @@
+"""sweep.json: the jobs of a sweep and what became of each, so that the sweep can be told of and continued."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from semiseg.errors import ConfigError
+from semiseg.overrides import key_of
+from semiseg.tracking.local import write_json
+
+FILE = "sweep.json"
+DONE = ("finished", "stopped early")
+# What may differ between the command that started a sweep and the one that continues it.
+FREE_KEYS = ("resume", "hydra.mode", "hydra/launcher", "hydra.sweeper.n_trials", "hydra.sweep.dir")
+
+
+@dataclass
+class Job:
+    """One training of a sweep. `folder` is its run folder, seen from the sweep's."""
+
+    number: int
+    overrides: list[str]
+    varied: list[str]  # those of the overrides in which the jobs differ
+    folder: str
+    status: str = "waiting"  # then running, finished, stopped early, interrupted or failed
+    error: str | None = None
+    best_val_miou: float | None = None
+    seconds: float = 0.0  # wall time of its process, all attempts together
+    pid: int | None = None  # of the process while it runs
+
+    @property
+    def name(self) -> str:
+        """What tells it apart, for tables."""
+        return " ".join(self.varied or self.overrides) or "the defaults"
+
+    @property
+    def done(self) -> bool:
+        return self.status in DONE
+
+
+@dataclass
+class Sweep:
+    """A folder with one run folder a job, and sweep.json, which is written whole after each change."""
+
+    path: Path
+    command: str
+    overrides: list[str]  # as typed
+    jobs: list[Job] = field(default_factory=list)
+
+    @classmethod
+    def read(cls, path: Path) -> Sweep:
+        """The sweep of a folder. Raises ConfigError when its sweep.json cannot be read."""
+        file = path / FILE
+        try:
+            data = json.loads(file.read_text(encoding="utf-8"))
+            return cls(path, data["command"], data["overrides"], [job_of(row) for row in data["jobs"]])
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ConfigError(f"{file} is no record of a sweep ({error}). Start the sweep anew.") from error
+
+    def reload(self) -> None:
+        """The jobs as another holder of the record left them."""
+        self.jobs = Sweep.read(self.path).jobs
+
+    def save(self) -> None:
+        """Write sweep.json. Windows refuses to replace a file that a job is just reading: it is tried again."""
+        data = {"command": self.command, "overrides": self.overrides, "jobs": [asdict(job) for job in self.jobs]}
+        for pause in (0.05, 0.2, 1.0):
+            try:
+                return write_json(self.path / FILE, data)
+            except PermissionError:
+                time.sleep(pause)
+        return write_json(self.path / FILE, data)
+
+    def job(self, number: int) -> Job | None:
+        """The job of this number, if there is one."""
+        return next((job for job in self.jobs if job.number == number), None)
+
+    def add(self, overrides: Sequence[str], varied: Sequence[str], number: int | None = None) -> Job:
+        """Another job that waits. It is not saved yet."""
+        number = max((job.number for job in self.jobs), default=-1) + 1 if number is None else number
+        job = Job(number, list(overrides), list(varied), str(number))
+        self.jobs.append(job)
+        return job
+
+    def folder(self, job: Job) -> Path:
+        """The job's run folder."""
+        return self.path / job.folder
+
+    def summary(self, job: Job) -> dict[str, Any]:
+        """The job's summary.json; empty where there is none yet."""
+        try:
+            data = json.loads((self.folder(job) / "summary.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return data if isinstance(data, dict) else {}
+
+    def refresh(self, job: Job) -> None:
+        """Take over what the job's own folder says: it may have been continued alone."""
+        summary = self.summary(job)
+        if not summary:
+            return
+        job.status, job.best_val_miou = str(summary.get("status", "failed")), summary.get("best_val_miou")
+        job.seconds = job.seconds or float(summary.get("train_seconds") or 0.0)
+        if job.done:
+            job.error = None
+
+    def make_ready(self, job: Job) -> bool:
+        """Before a job starts: whether it has a checkpoint to continue from. What a start without one left is removed.
+
+        Raises ConfigError when a process of an earlier command still trains in the folder.
+        """
+        folder = self.folder(job)
+        if job.pid is not None and still_runs(job.pid, folder):
+            raise ConfigError(
+                f"Job {job.number} of {self.path} still runs as process {job.pid}. Wait for it, or end it with: "
+                f"kill -INT {job.pid}"
+            )
+        job.status, job.error, job.pid = "waiting", None, None
+        if (folder / "checkpoints" / "latest_checkpoint.pth").is_file():
+            return True
+        shutil.rmtree(folder, ignore_errors=True)
+        return False
+
+
+def job_of(row: dict[str, Any]) -> Job:
+    """A job from its row in sweep.json; keys of other versions are passed over."""
+    known = {each.name for each in fields(Job)}
+    return Job(**{key: value for key, value in row.items() if key in known})
+
+
+def still_runs(pid: int, folder: Path) -> bool:
+    """Whether this process is there and is the training of this folder: numbers of ended processes are used again."""
+    try:
+        line = psutil.Process(pid).cmdline()
+    except psutil.Error:
+        return False
+    return any(key_of(word) == "hydra.run.dir" and folder.as_posix() in word for word in line)
+
+
+def comparable(overrides: Iterable[str]) -> list[str]:
+    """The overrides that make two commands the same sweep, in an order of their own."""
+    return sorted(o for o in overrides if key_of(o) not in FREE_KEYS and not o.startswith("hydra.launcher."))
+
+
+def newest(folder: Path, overrides: Iterable[str]) -> Sweep:
+    """The sweep below `folder` that was last started with these overrides.
+
+    Raises ConfigError when there is none, naming the sweeps that are there.
+    """
+    files = sorted(folder.glob(f"*/{FILE}"), key=lambda file: file.stat().st_mtime, reverse=True)
+    sweeps = [Sweep.read(file.parent) for file in files]
+    wanted = comparable(overrides)
+    for sweep in sweeps:
+        if comparable(sweep.overrides) == wanted:
+            return sweep
+    there = "; ".join(sweep.command for sweep in sweeps[:3]) or "none at all"
+    raise ConfigError(
+        f"resume=true: no sweep in {folder} was started with these overrides. Those there: {there}. "
+        "Leave out resume=true to start."
+    )

@@ -1,0 +1,203 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from semiseg.errors import SemisegError
+from semiseg.report.collect import Run, read_run
+from semiseg.report.comparable import cohorts, without_repeats
+from semiseg.report.compare import with_baseline
+from semiseg.report.group import Group, excluded_classes, find_baseline, group_runs
+from semiseg.report.names import recipes
+
+
+def run(seed: int = 0, miou: float | None = 0.5, model: str = "v3", settings=None, typed=None, **summary) -> Run:
+    facts = {"status": "finished", "model": model, "seed": seed, "best_val_miou": miou, "data_fingerprint": "a"}
+    return Run(
+        Path(f"{model}-{seed}"), facts | summary, {"optim.lr": "0.1"} if settings is None else settings, typed or {}
+    )
+
+
+def names(*runs: Run) -> list[str]:
+    return recipes([Group((each,)) for each in runs])
+
+
+def test_seeds_are_grouped_and_other_settings_are_not():
+    other = {"optim.lr": "0.2"}
+    groups = group_runs([run(10, 0.5), run(2, 0.7), run(0, 0.65, settings=other), run(3, None)])
+    assert [group.seeds for group in groups] == [["0"], ["2", "3", "10"]]
+    mean, sd = groups[1].mean_sd("best_val_miou") or (0.0, None)
+    assert mean == pytest.approx(0.6) and sd == pytest.approx(0.1 * 2**0.5)
+    assert [group.name for group in groups] == ["v3 optim.lr=0.2", "v3 optim.lr=0.1"]
+
+
+def test_the_words_that_made_a_config_do_not_part_runs_of_the_same_settings():
+    """The last rung of the ladder is V3 cell by cell."""
+    plain = run(0, choices={"loss": "combined"})
+    rung = run(1, choices={"loss": "ce", "experiment": "ladder/8_schedule"})
+    (group,) = group_runs([plain, rung])
+    assert group.experiment is None and group.name == "v3"
+
+
+def test_runs_without_a_config_are_grouped_by_their_words():
+    groups = group_runs([run(s, settings={}, choices={"loss": loss}) for s, loss in enumerate(["ce", "ce", "focal"])])
+    assert sorted((group.name, len(group.runs)) for group in groups) == [("v3 loss=ce", 2), ("v3 loss=focal", 1)]
+
+
+def test_one_run_has_no_deviation_and_a_missing_fact_no_mean():
+    group = Group((run(0, 0.5),))
+    assert group.mean_sd("best_val_miou") == (0.5, None)
+    assert group.mean_sd("st_precision") is None
+
+
+def test_a_name_holds_what_differs_within_a_model():
+    lr = [{"optim.lr": value} for value in ("0.1", "0.2", "0.3")]
+    first = [run(settings=lr[0], choices={"loss": "ce"}), run(settings=lr[1], choices={"loss": "ce"})]
+    third = run(settings=lr[2], choices={"loss": "focal"})
+    assert names(*first, third) == ["v3 loss=ce optim.lr=0.1", "v3 loss=ce optim.lr=0.2", "v3 loss=focal optim.lr=0.3"]
+    assert names(run(model="v1", settings=lr[0]), run(model="v2", settings=lr[1])) == ["v1", "v2"]
+
+
+def test_a_name_holds_what_was_typed_for_this_recipe_alone():
+    both = {"trainer.max_steps": "9"}
+    ablation = run(model="v1", choices={"pseudo_label": "softmax"}, settings={"optim.lr": "0.3", **both},
+                   typed={"pseudo_label": "softmax", "optim.lr": "0.3", **both})  # fmt: skip
+    plain = run(model="v3", choices={"pseudo_label": "softmax"}, settings={"optim.lr": "0.1", **both}, typed=both)
+    assert names(ablation, plain) == ["v1 pseudo_label=softmax optim.lr=0.3", "v3"]
+
+
+def test_an_experiment_is_a_name_of_its_own():
+    rungs = [run(choices={"experiment": word, "loss": loss}, settings={"a": loss})
+             for word, loss in [("ladder/0_v1", "ce"), ("ladder/3_loss", "combined")]]  # fmt: skip
+    again = run(choices={"experiment": "ladder/0_v1", "loss": "ce"}, settings={"a": "x"}, typed={"a": "x"})
+    assert names(*rungs, again) == ["ladder/0_v1 a=ce", "ladder/3_loss", "ladder/0_v1 a=x"]
+
+
+def test_settings_of_another_choice_are_no_part_of_a_name():
+    softmax = run(
+        choices={"pseudo_label": "softmax"}, settings={"pseudo_label.threshold": "0.65", "trainer.max_steps": "10"}
+    )
+    none = run(choices={"pseudo_label": "none"}, settings={"pseudo_label.weight": "1.0", "trainer.max_steps": "20"})
+    assert names(softmax, none) == [
+        "v3 pseudo_label=softmax trainer.max_steps=10",
+        "v3 pseudo_label=none trainer.max_steps=20",
+    ]
+
+
+def test_a_setting_that_one_recipe_lacks_is_shown_where_nothing_else_differs():
+    assert names(run(settings={"loss.a": "1"}), run(settings={"aug.flip": "true"})) == [
+        "v3 loss.a=1",
+        "v3 aug.flip=true",
+    ]
+    assert names(run(settings={"x": "0", "loss.a": "1"}), run(settings={"x": "0"})) == ["v3 loss.a=1", "v3"]
+
+
+def test_many_differing_settings_are_counted():
+    one, two = ({f"optim.k{i}": str(value) for i in range(6)} for value in (1, 2))
+    assert names(run(settings=one), run(settings=two))[0] == "v3 optim.k0=1 optim.k1=1 optim.k2=1 +3 more"
+
+
+def test_the_same_recipe_and_seed_twice_is_one_run(make_run, tmp_path):
+    runs = [read_run(make_run(tmp_path / name, seed=seed)) for name, seed in [("a", 0), ("b", 0), ("c", 1)]]
+    newest = tmp_path / "b" / "summary.json"
+    os.utime(tmp_path / "a" / "summary.json", (1, 1))
+    os.utime(newest, (9e9, 9e9))
+    kept, replaced = without_repeats(runs)
+    assert [each.name for each in kept] == ["b", "c"] and [each.name for each in replaced] == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("facts", "reason"),
+    [
+        ({"data_fingerprint": "b"}, "other patches or another split; data.val_split=0.3 instead of 0.2"),
+        ({"eval_size": [512, 512]}, "patches of 512x512 instead of 64x64 pixels in the evaluation"),
+        ({"miou_leaves_out": []}, "mIoU leaves out no class instead of background"),
+        ({"data_fingerprint": "b", "classes": ["x", "y"]}, "other classes; other patches or another split"),
+        ({"data_fingerprint": None}, None),
+    ],
+)
+def test_runs_that_cannot_be_compared_are_apart_with_the_reason(facts, reason):
+    common = {"eval_size": [64, 64], "miou_leaves_out": ["background"], "classes": ["background", "y"]}
+    main = [run(seed, settings={"data.val_split": "0.2"}, **common) for seed in (0, 1)]
+    parted = cohorts([run(2, settings={"data.val_split": "0.3"}, **(common | facts)), *main])
+    assert [(c.title, len(c.groups[0].runs)) for c in parted] == [("data 1", 2), ("data 2", 1)]
+    assert "evaluated on patches of 64x64, mIoU without background." in parted[0].reason
+    if reason is not None:
+        assert f"Not compared with data 1: {reason}" in parted[1].reason
+
+
+def test_comparable_runs_are_one_cohort_and_what_an_old_run_does_not_say_is_that_of_the_others():
+    new = run(0, eval_size=[64, 64], miou_leaves_out=["background"])
+    (cohort,) = cohorts([new, run(1)])
+    assert (cohort.title, cohort.reason) == ("", "")
+    assert cohort.groups[0].seeds == ["0", "1"]
+    unknown = [run(2, eval_size=[32, 32], miou_leaves_out=["background"]), run(1)]
+    assert len(cohorts([new, *unknown])) == 3
+
+
+def test_an_unknown_fingerprint_says_so():
+    old = run(0)
+    summary = {key: value for key, value in old.summary.items() if key != "data_fingerprint"}
+    parted = cohorts([run(0), run(1), Run(Path("old"), summary)])
+    assert "do not say what data they used" in parted[1].reason
+
+
+def test_the_baseline_is_v1_else_supervised_training_else_the_best():
+    v3, v1, v1_lr = (
+        run(model="v3", miou=0.6),
+        run(model="v1", settings={"a": "1"}),
+        run(model="v1", typed={"optim.lr": "0.1"}),
+    )
+    supervised = run(miou=0.4, settings={"b": "1"}, choices={"pseudo_label": "none"})
+    groups = group_runs([v3, v1, v1_lr, supervised])
+    assert (found := find_baseline(groups, None)) is not None and found.model == "v1"
+    groups = group_runs([v3, supervised])
+    assert (found := find_baseline(groups, None)) is not None and found.runs == (supervised,)
+    groups = group_runs([v3, run(miou=0.9, settings={"b": "2"})])
+    assert find_baseline(groups, None) is groups[0]
+    assert find_baseline([], None) is None
+
+
+def test_a_baseline_is_found_by_model_name_folder_or_recipe_and_the_plainest_wins():
+    plain = run(model="v3", miou=0.5, settings={"a": "1"}, typed={})
+    changed = run(model="v3", miou=0.6, settings={"a": "1", "b": "2"}, typed={"b": "2"}, name="mine")
+    groups = group_runs([plain, changed])
+    assert [group.name for group in groups] == ["v3 b=2", "v3"]
+    for word, model in [("v3", plain), ("mine", changed), ("v3 b=2", changed), ("v9", None)]:
+        found = find_baseline(groups, word)
+        assert (found and found.runs[0]) is model
+
+
+def test_an_unknown_baseline_names_the_known_ones():
+    parted = cohorts([run(), run(model="v1")])
+    with pytest.raises(SemisegError, match=r"baseline=v9 is none of the finished runs: give one of v1, v3"):
+        with_baseline(parted, "v9")
+    assert with_baseline([], "v9") == []
+
+
+def test_the_difference_of_groups_is_drawn_over_sources_or_patches(make_run, tmp_path):
+    def group(name: str, **facts) -> Group:
+        return group_runs([read_run(make_run(tmp_path / f"{name}{s}", seed=s, **facts)) for s in range(2)])[0]
+
+    better, worse = group("a", miou=0.7), group("b", miou=0.4)
+    found = better.difference(worse)
+    assert found is not None and (found.verdict, found.unit) == ("better", "source")
+    means = [side.mean_sd("best_val_miou") for side in (better, worse)]
+    assert means[0] and means[1] and found.mean == pytest.approx(means[0][0] - means[1][0])
+    few = group("c", miou=0.4, patches=4, fingerprint="few")
+    assert better.difference(few) is None
+    assert (same := few.difference(few)) is not None and same.unit == "image"
+
+
+def test_runs_without_matrices_have_no_difference(make_run, tmp_path):
+    with_matrices, without = (group_runs([read_run(make_run(tmp_path / name))])[0] for name in "ab")
+    (tmp_path / "b" / "confusion_best.npz").unlink()
+    assert with_matrices.difference(without) is None and without.confusion() is None
+    assert (matrix := with_matrices.confusion()) is not None and matrix.shape == (5, 5)
+
+
+def test_excluded_classes_come_from_the_summary_or_the_config():
+    assert excluded_classes(run(miou_leaves_out=["b", "c"], classes=["a", "b", "c"])) == [1, 2]
+    assert excluded_classes(run(miou_leaves_out=["b"], colors={"a": [0, 0, 0], "b": [1, 1, 1]})) == [1]
+    assert excluded_classes(run(settings={"data.exclude_from_miou": "[0,3]"})) == [0, 3]
+    assert excluded_classes(run(settings={"data.exclude_from_miou": "[]"})) == []
