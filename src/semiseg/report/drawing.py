@@ -126,8 +126,6 @@ def save(picture: Picture, folder: Path) -> tuple[Path, Path]:
     png, svg = (folder / f"{picture.name}.{ending}" for ending in ("png", "svg"))
     with rc_context(STYLE):
         picture.figure.savefig(png, dpi=DPI, metadata={"Software": None})
-        picture.figure.set_layout_engine(
-            "none"
-        )  # the layout of the first drawing stays: finding it takes half the time
+        picture.figure.set_layout_engine("none")  # that of the first drawing stays: finding it takes half the time
         picture.figure.savefig(svg, metadata={"Date": None})
     return png, svg
