@@ -189,3 +189,8 @@ def test_class_thresholds_are_shifted_together(by: float, expected: dict) -> Non
     assert OmegaConf.to_container(config, resolve=True)["x"] == expected
     config.data.class_thresholds = None
     assert config.x is None
+
+
+def test_only_training_sweeps(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_verb("compare", ["-m", "baseline=v1,v3"]) == 1
+    assert capsys.readouterr().err == "semiseg: semiseg compare does one thing at a time: leave out -m.\n"

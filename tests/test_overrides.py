@@ -80,6 +80,8 @@ def test_names_of_one_folder_pass() -> None:
 def test_a_word_for_a_sweep_needs_the_flag_and_stands_alone() -> None:
     for typed in (["+sweep=ladder", "-m"], ["--multirun", "+sweep=[seeds,ladder]"], ["sweep.x=1"], ["model=a,b"]):
         check_sweeps(typed)
+    with pytest.raises(ConfigError, match="--cfg shows the configuration of one run"):
+        check_sweeps(["-m", "+sweep=ladder", "--cfg", "job"])
     with pytest.raises(ConfigError, match=r"^\+sweep=ladder starts several runs: add -m\.$"):
         check_sweeps(["+sweep=ladder"])
     with pytest.raises(ConfigError, match=r"\+sweep=\[seeds,ladder\]"):

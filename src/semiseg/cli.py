@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from semiseg.config import conf_dir
-from semiseg.errors import SemisegError
+from semiseg.errors import ConfigError, SemisegError
 from semiseg.overrides import MULTIRUN, check_groups, check_names, check_sweeps, explain, with_stored
 
 VERBS = {
@@ -87,6 +87,8 @@ def run_verb(verb: str, overrides: list[str]) -> int:
 
     overrides = sorted(overrides, key=lambda typed: typed not in MULTIRUN)  # Hydra takes the flag in front alone
     try:
+        if verb != "train" and any(typed in MULTIRUN for typed in overrides):
+            raise ConfigError(f"semiseg {verb} does one thing at a time: leave out -m.")
         check_groups(overrides)
         check_names(overrides)
         check_sweeps(overrides)

@@ -137,6 +137,10 @@ def override(key: str, value: str) -> str:
 def check_sweeps(arguments: list[str]) -> None:
     """Raises ConfigError for a sweep that would not be run, or not as it was meant."""
     several = any(argument in MULTIRUN for argument in arguments)
+    if several and any(argument in ("--cfg", "-c") for argument in arguments):
+        raise ConfigError(
+            "--cfg shows the configuration of one run: leave out -m and +sweep=, and give the values of one job."
+        )
     for typed in arguments:
         key, _, value = typed.partition("=")
         if key_of(typed) != "sweep" or not key.startswith("+"):

@@ -62,6 +62,7 @@ def test_who_picks_the_pseudo_labels(settings, choice, logged, expected) -> None
     [
         {"pseudo_label.class_thresholds": [None, 0.6]},
         {"pseudo_label.class_thresholds.palm": "0.6", "pseudo_label.class_thresholds.soil": "None"},  # texts, any order
+        {"pseudo_label.class_thresholds.palm": "0.6", "pseudo_label.class_thresholds.soil": "null"},  # YAML's text
         {"pseudo_label.class_thresholds.0": None, "pseudo_label.class_thresholds.1": 0.6},
     ],
 )

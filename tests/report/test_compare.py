@@ -8,8 +8,9 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
 from semiseg.config import conf_dir
+from semiseg.doctor import judge
 from semiseg.errors import ConfigError, SemisegError
-from semiseg.report.collect import find_runs
+from semiseg.report.collect import find_runs, read_run
 from semiseg.report.compare import Comparison, compare, main
 from semiseg.tracking import write_json
 
@@ -49,7 +50,7 @@ def test_finished_runs_are_compared_and_unfinished_ones_named(runs):
     comparison = compared(runs)
     found = tables(comparison)
     scores = found["Scores / Scores, held against v1"]
-    assert [(row[0], row[1], row[-1]) for row in scores] == [("v3", "0, 1", "better"), ("v1", "0, 1", "baseline")]
+    assert [(row[0], row[1], row[5]) for row in scores] == [("v3", "0, 1", "better"), ("v1", "0, 1", "baseline")]
     assert [row[:3] for row in found["Not in the comparison / Unfinished runs"]] == [["exp/c0", "v1", "interrupted"]]
     assert comparison.facts["Runs"].startswith("4 compared, 1 unfinished")
     expected = {
@@ -115,6 +116,16 @@ def report(make_run, tmp_path_factory) -> tuple[Path, str]:
     with redirect_stdout(printed):
         main(configured(f"runs='{root.as_posix()}'", "tracking=none"))
     return root / "report", printed.getvalue()
+
+
+def test_a_class_that_is_never_a_pseudo_label_is_no_obstacle(make_run, tmp_path):
+    thresholds = {"pseudo_label.class_thresholds": {"building": 0.6, "land": None, "road": 0.5}}
+    classes = {"building": (60, 16, 152), "land": (132, 41, 246), "road": (110, 193, 228)}
+    folder = make_run(tmp_path / "a", model="v3", classes=classes, overrides=thresholds)
+    assert "null" in (folder / ".hydra" / "config.yaml").read_text(encoding="utf-8")
+    run = read_run(folder)
+    missed = [row.remedy for row in judge(run.summary, run.history, run.settings).criteria if not row.met]
+    assert any("class_thresholds=[0.5" in remedy and "null" in remedy for remedy in missed), missed
 
 
 def test_the_verb_prints_the_tables(report):

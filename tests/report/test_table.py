@@ -36,6 +36,16 @@ def test_a_wide_table_is_shown_in_parts_that_fit_with_the_first_column_again():
     assert cells.parts(1000) == [cells]
 
 
+def test_no_text_is_lost_where_every_column_is_full():
+    words = [[f"{row}{column}" + "word " * 12 for column in "abcdef"] for row in range(3)]
+    cells = Cells("t", [f"a long heading {n} of this column" for n in range(6)], words)
+    lines = [line for part in cells.parts(160) for line in drawn(part, 160).splitlines()]
+    assert max(map(len, lines)) <= 160
+    text = "".join(lines)
+    assert all(f"{row}{column}" in text for row in range(3) for column in "abcdef")
+    assert text.count("word") >= 12 * 18
+
+
 def test_one_column_that_is_too_wide_is_a_part_of_its_own():
     cells = Cells("t", ["a", "b", "c"], [["x" * 30, "y" * 90, "z" * 90]])
     assert [part.header for part in cells.parts(40)] == [["a", "b"], ["a", "c"]]

@@ -120,4 +120,7 @@ class Case:
             listed = [self.settings[each] for each in found if each is not None]
         if not listed or len(listed) != len(self.classes):
             return None
-        return [None if str(each) == "None" else float(str(each)) for each in listed]
+        try:
+            return [None if str(each) in ("None", "null") else float(str(each)) for each in listed]
+        except ValueError:  # no threshold that could be changed by a number
+            return None

@@ -34,7 +34,8 @@ class Group:
     @property
     def typed(self) -> Mapping[str, str]:
         """The overrides it was started with, without what only names a run."""
-        return self.runs[0].typed
+        first, *others = (run.typed.items() for run in self.runs)
+        return dict(pair for pair in first if all(pair in other for other in others))
 
     @property
     def model(self) -> str:

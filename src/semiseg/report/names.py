@@ -25,6 +25,7 @@ def recipes(groups: Sequence[Group]) -> list[str]:
         varied = varied_settings(kin)
         for group in kin:
             typed = {key for key, value in group.typed.items() if (key, value) not in everywhere}
+            typed = {key for key in typed if len(kin) == 1 or key in varied or key not in group.settings}
             own = {key for other in kin for key in own_settings(group, other, varied)} | (typed & group.settings.keys())
             single = [*sorted(own & typed), *sorted(own - typed)]
             texts[id(group)] = " ".join([word, *_choices(group, kin, typed), *_settings(group, single)])

@@ -47,8 +47,8 @@ UNIT_OF_ST = (
 INTERVALS = (
     "Difference in the mean peak val mIoU, with a 95 % interval from {samples:,} paired bootstrap resamples of the "
     'validation {unit}s and of the seeds. Above zero the verdict is "better", below "worse", across it "not '
-    'distinguishable"; with one seed on a side there is none. Each verdict stands for itself: of twenty recipes that '
-    "change nothing, one will be called different."
+    'distinguishable"; with one seed on a side the interval knows the images alone, and there is no verdict. Each '
+    "verdict stands for itself: of twenty recipes that change nothing, one will be called different."
 )
 
 
@@ -69,7 +69,7 @@ def guide_table(cohort: Cohort) -> Cells:
         ("Architecture", architecture),
         ("Pseudo-labelling", pseudo_labelling),
         ("Parameters", _number("parameters", "{:,.0f}")),
-        ("GFLOPs an image", _number("gflops", "{:,.1f}")),
+        ("GFLOPs an image", _number("gflops", "{:,.3g}")),
         ("Images/s in training", _number("images_per_s", "{:,.1f}")),
         ("Peak memory, MiB", _number("peak_memory_mib", "{:,.0f}")),
         ("Seeds", lambda group: ", ".join(group.seeds)),
@@ -123,10 +123,11 @@ def score_table(cohort: Cohort) -> Cells:
     base = cohort.baseline
     rows = []
     for group in cohort.groups:
-        numbers = [number_text(group, key, form) for _, key, form in SCORES]
-        rows.append([group.name, ", ".join(group.seeds), *numbers, *versus(group, base)])
+        peak, *others = [number_text(group, key, form) for _, key, form in SCORES]
+        rows.append([group.name, ", ".join(group.seeds), peak, *versus(group, base), *others])
     title = "Scores" if base is None else f"Scores, held against {base.name}"
-    heads = ["recipe", "seeds", *(heading for heading, _, _ in SCORES), "difference", "95 % interval", "verdict"]
+    peak, *others = [heading for heading, _, _ in SCORES]
+    heads = ["recipe", "seeds", peak, "difference", "95 % interval", "verdict", *others]
     return Cells(title, heads, rows).without_empty()
 
 

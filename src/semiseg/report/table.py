@@ -28,7 +28,7 @@ class Cells:
         table = Table(title=escape(self.title), title_justify="left", box=None, pad_edge=False, padding=(0, GAP, 0, 0))
         for position, heading in enumerate(self.header):
             justify = "right" if position and self._is_number(position) else "left"
-            table.add_column(escape(heading), justify=justify, overflow="fold", min_width=self.width(position))
+            table.add_column(escape(heading), justify=justify, overflow="fold", width=self.width(position))
         for row in self.rows:
             table.add_row(*(escape(cell) for cell in row))
         return table
