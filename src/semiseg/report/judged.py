@@ -17,6 +17,7 @@ CRITERIA_INTRO = (
     "below 0.12. Good: 0.70, 30,000, 0.08, no early stop. Excellent: 0.75, 40,000, 0.05. A supervised run has no ST "
     "criterion. A remedy holds overrides to add to the command of the run."
 )
+SHOWN = 4  # findings of one rule and recipe that are spelt out
 NEXT = {"below minimum": "minimum", "minimum": "good", "good": "excellent"}
 
 
@@ -71,7 +72,7 @@ def _lacking(row: Criterion) -> str:
 
 
 def findings_table(runs: Sequence[Judged], sign: str) -> Cells:
-    """A row a rule and recipe, with the seeds in which it showed and the numbers of the first of them."""
+    """A row a rule and recipe, with the seeds in which it showed, each with its numbers."""
     found: dict[tuple[str, str], list[tuple[Run, Finding]]] = {}
     for each in runs:
         for finding in each.findings:
@@ -79,9 +80,11 @@ def findings_table(runs: Sequence[Judged], sign: str) -> Cells:
                 found.setdefault((each.recipe, finding.rule), []).append((each.run, finding))
     rows = []
     for (recipe, rule), showed in found.items():
-        run, first = showed[0]
-        seeds = ", ".join(dict.fromkeys(r.seed for r, _ in showed))
-        step = "" if first.step is None else f"{first.step:,}"
-        rows.append([recipe, rule, seeds, f"seed {run.seed}: {first.evidence}", step, first.remedy])
-    header = ["recipe", "sign", "seeds", "evidence", "iteration", "remedy"]
+        seeds = ", ".join(dict.fromkeys(run.seed for run, _ in showed))
+        more = [f"and {len(showed) - SHOWN} more"] if len(showed) > SHOWN else []
+        evidence = "; ".join([*(f"seed {run.seed}: {each.evidence}" for run, each in showed[:SHOWN]), *more])
+        step = min((each.step for _, each in showed if each.step is not None), default=None)
+        remedies = "; ".join(dict.fromkeys(each.remedy for _, each in showed[:SHOWN] if each.remedy))
+        rows.append([recipe, rule, seeds, evidence, "" if step is None else f"{step:,}", remedies])
+    header = ["recipe", "sign", "seeds", "evidence", "first iteration", "remedy"]
     return Cells("Bad signs" if sign == "bad" else "Good signs", header, rows).without_empty()
