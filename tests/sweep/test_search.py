@@ -60,7 +60,7 @@ def test_a_search_finds_the_best_trial_and_goes_on_to_more(place, shown: Callabl
     assert "Best trial" in shown()
 
     assert place.train(*SMALL, "hydra.sweeper.n_trials=6", "resume=true") == 0
-    assert [row[0] for row in place.started()] == sorted(row[0] for row in place.started()) and len(place.jobs()) == 6
+    assert sorted(row[0] for row in place.started()) == list("012345")  # each once; two at a time start in any order
     assert len({tuple(job["varied"]) for job in place.jobs()}) == 6  # the sampler does not start again
 
 
