@@ -78,8 +78,8 @@ def plan(lists: list[str], seeds: list[int], steps: int) -> Iterator[Job]:
         for seed in seeds:
             yield Job(labels, "none", seed, steps)
             yield Job(labels, "V3", seed, steps)
-            yield Job("all", "none", seed, steps)
             yield Job(labels, "V1", seed, steps)
+            yield Job("all", "none", seed, steps)
             yield Job(labels, "V2", seed, steps)
     for labels in lists:
         yield from (Job(labels, "V3 global", seed, steps) for seed in seeds)
