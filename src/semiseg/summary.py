@@ -13,7 +13,7 @@ from hydra.core.hydra_config import HydraConfig
 
 from semiseg import __version__
 from semiseg.data.build import DataBundle
-from semiseg.models.cost import gflops
+from semiseg.models.cost import gflops, latency_ms
 from semiseg.overrides import key_of, override
 from semiseg.run_folder import git_commit
 from semiseg.tracking.base import Tracker
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 def summarise(run: Run, status: str) -> dict[str, Any]:
     """`summary.json`: what was run, on what, and what came out."""
     config, engine, classes = run.config, run.engine, run.bundle.classes
+    size, best = run.trainer.crop_size, run.engine.checkpoints.best
     return {
         "status": status,
         "name": run.folder.path.name,
@@ -38,14 +39,16 @@ def summarise(run: Run, status: str) -> dict[str, Any]:
         "colors": {name: list(color) for name, color in zip(classes.names, classes.colors, strict=True)},
         "miou_leaves_out": left_out_of_miou(run.bundle),
         "parameters": sum(p.numel() for p in run.method.student.parameters()),
-        "gflops": gflops(run.method.student, run.trainer.crop_size, run.trainer.crop_size),
+        "gflops": gflops(run.method.student, size, size),
+        "latency_ms": latency_ms(run.method.evaluated, size, size) if run.eval_size else None,  # of a finished run
+        "weights_mib": best.stat().st_size / 2**20 if best.exists() else None,
         "weights_of_record": "model" if run.method.ema is None else "ema",
         "sweep": run.folder.path.parent.name if run.folder.sweep else None,
         "steps": engine.step,
         "total_steps": engine.total_steps,
         **run.recorder.figures(),
         "checkpoints": sorted(path.name for path in run.folder.checkpoints.glob("*.pth")),
-        "best_weights": str(engine.checkpoints.best) if engine.checkpoints.best.exists() else None,
+        "best_weights": str(best) if best.exists() else None,
         "warnings": run.console.warnings,
         **provenance(run),
     }

@@ -16,7 +16,7 @@ CLASSES = ("background", "road", "palm")
 SUMMARY = {
     "status", "model", "seed", "num_classes", "parameters", "steps", "best_val_miou", "best_step", "final_val_miou",
     "class_iou", "gap", "st_pixels", "st_images", "st_coverage", "st_precision", "seconds_per_step", "peak_memory_mib",
-    "checkpoints", "warnings", "colors", "gflops", "weights_of_record", "sweep", "pools",
+    "checkpoints", "warnings", "colors", "gflops", "latency_ms", "weights_mib", "weights_of_record", "sweep", "pools",
 }  # fmt: skip
 STEP_METRICS = {
     "loss/ce", "loss/dice", "loss/focal", "loss/st", "loss/fm", "loss/discriminator", "loss/total", "lr/student",
@@ -69,7 +69,8 @@ def test_summary(run):
     assert 0 < summary["st_precision"] < 1
     assert summary["seconds_per_step"] > 0 and summary["peak_memory_mib"] > 10
     assert list(summary["colors"]) == list(CLASSES) and summary["pools"]["val"] > 0
-    assert summary["gflops"] > 0 and summary["weights_of_record"] == "model" and summary["sweep"] is None
+    assert min(summary[key] for key in ("gflops", "latency_ms", "weights_mib")) > 0
+    assert summary["weights_of_record"] == "model" and summary["sweep"] is None
     best = max(line["val/miou"] for line in run.metrics() if "val/miou" in line)
     assert summary["best_val_miou"] == best == run.load()["best_val_miou"]
 

@@ -1,8 +1,10 @@
-"""What a forward pass costs, counted without computing it."""
+"""What a forward pass costs: operations, counted without computing them, and time."""
 
 from __future__ import annotations
 
 import copy
+import statistics
+import time
 
 import torch
 from torch import nn
@@ -19,3 +21,29 @@ def gflops(model: nn.Module, height: int, width: int) -> float:
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         counted(torch.empty(1, 3, height, width, device="meta"))
     return counter.get_total_flops() / 1e9
+
+
+@torch.inference_mode()
+def latency_ms(model: nn.Module, height: int, width: int, seconds: float = 0.3) -> float:
+    """Median milliseconds of a forward pass of one RGB image [1, 3, H, W] in eval mode and fp32, on the model's device.
+
+    One pass warms up; then as many as fit into `seconds`, at least three. What else runs on the machine counts.
+    """
+    training = model.training
+    model.eval()
+    device = next(model.parameters()).device
+    image = torch.full((1, 3, height, width), 0.5, device=device)
+    times: list[float] = []
+    _timed(model, image)
+    while len(times) < 3 or sum(times) < seconds:
+        times.append(_timed(model, image))
+    model.train(training)
+    return 1000 * statistics.median(times)
+
+
+def _timed(model: nn.Module, image: torch.Tensor) -> float:
+    begin = time.perf_counter()
+    model(image)
+    if image.device.type != "cpu":
+        torch.accelerator.synchronize(image.device)
+    return time.perf_counter() - begin
