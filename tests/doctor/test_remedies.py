@@ -28,7 +28,7 @@ SYSTEMS = {
 ALWAYS = (
     remedies.generalise, remedies.learn_better, remedies.larger_batch, remedies.slower, remedies.slower_and_clipped,
     remedies.steadier, remedies.learn_more, remedies.more_patience, lambda _: remedies.DICE_FIRST,
-    lambda case: remedies.find_classes(case, case.classes[-2:]),
+    lambda case: remedies.find_classes(case, case.classes[-2:], self_trained=True),
 )  # fmt: skip
 SELF_TRAINED = (remedies.more_pseudo_labels, remedies.surer_pseudo_labels, remedies.wider_sizes)
 ADVERSARIAL = (remedies.weaker_discriminator, remedies.stronger_discriminator)
@@ -81,8 +81,10 @@ def test_thresholds_are_lowered_and_raised_from_those_of_the_run(composed) -> No
     higher = "pseudo_label.class_thresholds=[null,0.7,0.75,0.8,0.75,0.65,0.7]"
     assert typed(remedies.surer_pseudo_labels(case)) == [higher]
     rare = "pseudo_label.class_thresholds=[null,0.6,0.65,0.45,0.65,0.55,0.6]"
-    assert typed(remedies.find_classes(case, ["Jalan"])) == [rare]
-    assert remedies.find_classes(case, ["background"]) != rare  # never a pseudo label: no threshold to lower
+    assert typed(remedies.find_classes(case, ["Jalan"], self_trained=True)) == [rare]
+    assert (
+        remedies.find_classes(case, ["background"], self_trained=True) != rare
+    )  # never a pseudo label: no threshold to lower
 
 
 def test_thresholds_of_the_discriminator_are_the_s4gan_guides() -> None:
@@ -96,14 +98,17 @@ def test_thresholds_of_the_discriminator_are_the_s4gan_guides() -> None:
 def test_thresholds_that_are_not_known_give_way_to_one_for_all_classes() -> None:
     case = Case({"st/pixels": series([1], [1.0])})
     assert remedies.more_pseudo_labels(case) == "pseudo_label=softmax_global pseudo_label.threshold=0.5"
-    assert remedies.find_classes(case, ["palm"]) == remedies.more_pseudo_labels(case)
+    assert remedies.find_classes(case, ["palm"], self_trained=True) == remedies.more_pseudo_labels(case)
     one = Case({}, {}, {"pseudo_label.class_thresholds": None, "pseudo_label.threshold": 0.65, "pseudo_label.x": 1})
     assert remedies.more_pseudo_labels(one).endswith("pseudo_label.threshold=0.55")
 
 
 def test_without_thresholds_a_lost_class_gets_weight_in_the_loss() -> None:
-    assert remedies.find_classes(Case({}), ["palm"]) == "loss.class_weights=balanced"
-    assert remedies.find_classes(Case({}, {}, {"loss.class_weights": "balanced"}), ["palm"]) == remedies.DICE_FIRST
+    assert remedies.find_classes(Case({}), ["palm"], self_trained=True) == "loss.class_weights=balanced"
+    assert (
+        remedies.find_classes(Case({}, {}, {"loss.class_weights": "balanced"}), ["palm"], self_trained=True)
+        == remedies.DICE_FIRST
+    )
 
 
 def test_numbers_start_from_those_of_the_run() -> None:

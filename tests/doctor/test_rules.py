@@ -75,6 +75,14 @@ def test_high_coverage_is_bad_only_while_precision_falls(course: Course) -> None
     assert shown(course({"st/coverage": [0.97, 0.99]})) == []  # nothing known of the truth
 
 
+def test_thresholds_are_no_remedy_for_a_class_at_zero_before_self_training_begins(course: Course) -> None:
+    zero = {"val/iou/palm": [0.0, 0.0, 0.0]}
+    (before,) = bad(course(zero | {"st/pixels": [None, None, 5000.0]}))
+    assert before.remedy == "loss.class_weights=balanced"
+    (after,) = bad(course(zero | {"st/pixels": [None, 5000.0, 5000.0]}))
+    assert "pseudo_label.threshold" in after.remedy
+
+
 def test_classes_at_zero_are_named_together_and_those_that_do_not_count_are_not(course: Course) -> None:
     zero = {f"val/iou/{name}": [0.0, 0.0, 0.0] for name in ("soil", "road")}
     late = {"val/iou/palm": [0.2, 0.0, 0.0]}

@@ -28,9 +28,12 @@ def surer_pseudo_labels(case: Case) -> str:
     return _softmax(case, lambda now: (1 + now) / 2 if now >= 0.85 else now + 0.1, unknown=0.8)
 
 
-def find_classes(case: Case, names: list[str]) -> str:
-    """Against classes that are never predicted. V3 guide: "lower its threshold significantly"."""
-    if case.labeler == "softmax":
+def find_classes(case: Case, names: list[str], self_trained: bool) -> str:
+    """Against classes that are never predicted. V3 guide: "lower its threshold significantly".
+
+    A threshold has no part in it where self-training has not begun.
+    """
+    if case.labeler == "softmax" and self_trained:
         thresholds = case.class_thresholds
         if not thresholds:
             return more_pseudo_labels(case)

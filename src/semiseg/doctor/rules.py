@@ -164,9 +164,10 @@ def class_at_zero(case: Case) -> Iterator[Finding]:
         zero = (step for (_, before), (step, value) in pairwise(points) if max(before, value) < 0.0005)
         if name not in case.left_out and (step := next(zero, None)) is not None:
             lost.setdefault(step, []).append(name)
+    begun = min((step for step, _ in case.points("st/pixels")), default=math.inf)
     for step, together in sorted(lost.items()):
         evidence = f"IoU 0 at two evaluations running: {', '.join(together)}"
-        yield _bad("class-at-zero", step, evidence, remedies.find_classes(case, together))
+        yield _bad("class-at-zero", step, evidence, remedies.find_classes(case, together, self_trained=begun <= step))
 
 
 def _without_new_best(case: Case) -> Iterator[tuple[Point, Point, int]]:
