@@ -1,0 +1,105 @@
+"""A trained system from disk: what `run=` names, ready to predict."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor
+
+from semiseg.builder import build_model
+from semiseg.contracts import mean_probability
+from semiseg.data.batches import normalize
+from semiseg.data.classes import ClassMap
+from semiseg.errors import CheckpointError, ConfigError
+from semiseg.models.base import SegmentationModel
+from semiseg.models.weights import load_weights
+
+BEST = ("best_model_ema.pth", "best_model.pth")  # the weights of record first
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The network of a run with its best weights, in eval mode, and what belongs to it."""
+
+    network: SegmentationModel
+    classes: ClassMap
+    config: DictConfig  # the run's, as composed
+    summary: Mapping[str, Any]
+    folder: Path
+    weights: Path
+    device: torch.device
+
+    @property
+    def name(self) -> str:
+        """As tables call it."""
+        return f"{self.config.model.name}/{self.folder.name}"
+
+    @torch.inference_mode()
+    def probabilities(self, images: Tensor) -> Tensor:
+        """uint8 RGB [B, 3, H, W] on any device to class probabilities [B, C, H, W], float32 on the network's."""
+        return mean_probability(self.network(normalize(images.to(self.device, non_blocking=True))))
+
+
+def load_trained(run: str | Path, device: torch.device) -> Trained:
+    """The system of a run folder, or of a weights file in its `checkpoints/`.
+
+    Raises ConfigError where there is no such run or it has no classes on record, and CheckpointError for weights that
+    are missing, damaged or of another network.
+    """
+    folder, weights = _locate(Path(run).expanduser())
+    config, summary = _config(folder), _summary(folder)
+    classes = ClassMap(tuple(summary["classes"]), tuple(tuple(c) for c in summary["colors"].values()))
+    network = build_model(config, classes.num_classes, restored=True)
+    load_weights(network, weights)
+    layout = torch.channels_last if config.trainer.channels_last else torch.contiguous_format
+    network.to(device=device, memory_format=layout).eval()  # pyright: ignore[reportCallIssue]
+    return Trained(network.requires_grad_(False), classes, config, summary, folder, weights, device)
+
+
+def _locate(path: Path) -> tuple[Path, Path]:
+    """Run folder and weights file."""
+    if path.is_file():
+        folder = path.parent.parent
+        if not (folder / ".hydra" / "config.yaml").is_file():
+            raise ConfigError(
+                f"run={path} is in no run folder, so that its network and classes are not known. Give the folder of a "
+                "run, or put the file into the checkpoints folder of the run that it belongs to."
+            )
+        return folder, path
+    if not (path / ".hydra" / "config.yaml").is_file():
+        kind = "holds no run (no .hydra/config.yaml)" if path.is_dir() else "does not exist"
+        raise ConfigError(f"run={path} {kind}. Give the folder of a run, such as runs/semiseg/NAME.")
+    found = next((file for name in BEST if (file := path / "checkpoints" / name).is_file()), None)
+    if found is None:
+        raise CheckpointError(f"{path} has no best weights: the run was not evaluated yet. Continue it first.")
+    return path, found
+
+
+def _config(folder: Path) -> DictConfig:
+    file = folder / ".hydra" / "config.yaml"
+    try:
+        config = OmegaConf.load(file)
+    except Exception as error:  # YAML's and OmegaConf's many
+        raise ConfigError(f"{file} cannot be read ({type(error).__name__}): it is damaged.") from error
+    if not isinstance(config, DictConfig) or "model" not in config:
+        raise ConfigError(f"{file} is no configuration of a run: it names no model.")
+    return config
+
+
+def _summary(folder: Path) -> Mapping[str, Any]:
+    file = folder / "summary.json"
+    try:
+        summary = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{folder} has no summary.json: the run has not ended. Continue it first.") from None
+    except ValueError as error:
+        raise ConfigError(f"{file} is damaged: {error}.") from error
+    if not isinstance(summary, dict) or not {"classes", "colors"} <= summary.keys():
+        raise ConfigError(f"{file} names no classes: the run is of an older version. Train it again.")
+    return summary

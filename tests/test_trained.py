@@ -1,0 +1,83 @@
+"""What `run=` names becomes a network that predicts as it did in its run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from semiseg.errors import CheckpointError, ConfigError
+from semiseg.models import LightweightDSConv
+from semiseg.trained import load_trained
+
+CPU = torch.device("cpu")
+CONFIG = {
+    "model": {"name": "lightweight", "_target_": "semiseg.models.LightweightDSConv", "encoder_weights": "imagenet"},
+    "trainer": {"channels_last": True},
+}
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """A finished run of two classes, its weights random."""
+    folder = tmp_path / "first"
+    (folder / "checkpoints").mkdir(parents=True)
+    (folder / ".hydra").mkdir()
+    OmegaConf.save(OmegaConf.create(CONFIG), folder / ".hydra" / "config.yaml")
+    (folder / "summary.json").write_text(
+        json.dumps({"classes": ["soil", "palm"], "colors": {"soil": [1, 2, 3], "palm": [4, 5, 6]}}), encoding="utf-8"
+    )
+    torch.save(LightweightDSConv(2).state_dict(), folder / "checkpoints" / "best_model.pth")
+    return folder
+
+
+def test_a_run_folder_and_its_weights_file_are_the_same_system(run: Path) -> None:
+    images = torch.randint(0, 256, (2, 3, 33, 47), dtype=torch.uint8)
+    whole = load_trained(run, CPU)
+    by_file = load_trained(run / "checkpoints" / "best_model.pth", CPU)
+    probabilities = whole.probabilities(images)
+    assert probabilities.shape == (2, 2, 33, 47)
+    torch.testing.assert_close(probabilities.sum(1), torch.ones(2, 33, 47))
+    assert torch.equal(probabilities, by_file.probabilities(images))
+    assert whole.classes.names == ("soil", "palm") and whole.classes.colors == ((1, 2, 3), (4, 5, 6))
+    assert whole.name == "lightweight/first" and not whole.network.training
+
+
+def test_the_average_of_the_weights_comes_first(run: Path) -> None:
+    torch.save(LightweightDSConv(2).state_dict(), run / "checkpoints" / "best_model_ema.pth")
+    assert load_trained(run, CPU).weights.name == "best_model_ema.pth"
+
+
+@pytest.mark.parametrize(
+    ("remove", "error", "said"),
+    [
+        (".hydra/config.yaml", ConfigError, "holds no run"),
+        ("summary.json", ConfigError, "has not ended"),
+        ("checkpoints/best_model.pth", CheckpointError, "no best weights"),
+    ],
+)
+def test_what_is_missing_is_named(run: Path, remove: str, error: type[Exception], said: str) -> None:
+    (run / remove).unlink()
+    with pytest.raises(error, match=said):
+        load_trained(run, CPU)
+
+
+def test_what_cannot_be_used_is_named(run: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="does not exist"):
+        load_trained(tmp_path / "none", CPU)
+    loose = tmp_path / "weights.pth"
+    loose.write_bytes(b"")
+    with pytest.raises(ConfigError, match="in no run folder"):
+        load_trained(loose, CPU)
+    (run / "summary.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(ConfigError, match="older version"):
+        load_trained(run, CPU)
+    (run / "summary.json").write_text("{", encoding="utf-8")
+    with pytest.raises(ConfigError, match="damaged"):
+        load_trained(run, CPU)
+    (run / ".hydra" / "config.yaml").write_text("{", encoding="utf-8")
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load_trained(run, CPU)
