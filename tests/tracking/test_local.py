@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from semiseg.tracking.local import MetricsFile, json_ready, read_metrics, write_json
+from semiseg.tracking.local import MetricsFile, MetricsReader, json_ready, read_metrics, write_json
 
 
 @pytest.fixture
@@ -97,3 +97,18 @@ def test_a_file_name_that_is_no_unicode_does_not_lose_the_summary(tmp_path):
 def test_json_ready_leaves_plain_values_alone():
     value = {"a": [1, 2.5, "x", None, True]}
     assert json_ready(value) == value
+
+
+def test_a_reader_goes_on_where_it_was_told_to_and_waits_for_a_line_to_be_complete(metrics):
+    reader = MetricsReader(metrics.path)
+    records, reader.offset = reader.read()
+    assert [r["step"] for r in records] == [10, 20, 30]
+    assert reader.read() == ([], metrics.path.stat().st_size)
+    with metrics.path.open("a", encoding="utf-8") as file:
+        file.write('{"step": 40, "loss/c')
+    assert reader.read() == ([], reader.offset)
+    with metrics.path.open("a", encoding="utf-8") as file:
+        file.write('e": 0.4}\n{"step": 50}\n{"st')
+    assert [r["step"] for r in reader.read()[0]] == [40, 50]
+    assert [r["step"] for r in reader.read()[0]] == [40, 50]  # until the offset is moved
+    assert MetricsReader(metrics.path.parent / "other.jsonl").read() == ([], 0)

@@ -1,4 +1,5 @@
 import inspect
+from pathlib import Path
 
 from semiseg.tracking import NullTracker, Tracker
 from semiseg.tracking.mlflow import MLflowTracker
@@ -16,7 +17,7 @@ def test_both_trackers_have_the_methods_and_arguments_of_the_protocol():
 
 def test_an_untracked_run_has_no_store():
     tracker: Tracker = NullTracker()
-    tracker.start("run", {})
+    tracker.start("run", {}, run_dir=Path("nowhere"))
     tracker.log_metrics({"a": 1.0}, 1)
     tracker.finish("FINISHED")
     assert (tracker.run_id, tracker.location, tracker.ui_command, tracker.ui_page) == (None, "", "", "")

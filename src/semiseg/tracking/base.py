@@ -15,8 +15,8 @@ logger = logging.getLogger(__name__)
 class Tracker(Protocol):
     """Mirror of a run in an experiment tracker.
 
-    The run folder is the record; a tracker copies it to where runs are compared. No method raises or blocks for long
-    because a store fails: a lost server costs one warning, never the training.
+    The run folder is the record; a tracker copies it to where runs are compared. No method raises because a store
+    fails, and none but `finish` waits for one: a lost server costs a warning, never the training.
     """
 
     def start(
@@ -24,11 +24,16 @@ class Tracker(Protocol):
         run_name: str,
         tags: Mapping[str, str],
         *,
+        run_dir: Path,
         run_id: str | None = None,
-        run_dir: Path | None = None,
+        anew: bool = False,
         warn: Callable[[str], None] = logger.warning,
     ) -> None:
-        """Open a run, or open `run_id` again after an interruption. `warn` is told once if the store fails."""
+        """Open the run of a folder, or open it again after an interruption. `warn` is told once if the store fails.
+
+        `run_id` is that of a run whose folder does not say it, as older versions left them. `anew`: it starts with its
+        first step, so that it replaces what an earlier attempt in the folder has sent.
+        """
         ...
 
     def log_params(self, params: Mapping[str, object]) -> None:
@@ -36,15 +41,16 @@ class Tracker(Protocol):
         ...
 
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
-        """Record values of one step. Steps come in order; values may be held back until `flush`."""
+        """Record values of one step, which metrics.jsonl of the run folder holds already. Steps come in order; values
+        may be held back until `flush`."""
         ...
 
     def flush(self) -> None:
-        """Send what is held back. Called at evaluations, when a step's values are complete."""
+        """See to it that what is held back is sent soon. Called at evaluations, when a step's values are complete."""
         ...
 
     def log_artifact(self, path: Path, folder: str = "") -> None:
-        """Copy a file of the run."""
+        """Copy a file of the run folder, as it is then or later."""
         ...
 
     def log_figure(self, image: np.ndarray, name: str) -> None:
@@ -52,12 +58,12 @@ class Tracker(Protocol):
         ...
 
     def finish(self, status: str) -> None:
-        """Close the run as "FINISHED", "FAILED" or "KILLED"."""
+        """Close the run as "FINISHED", "FAILED" or "KILLED", after a bounded time."""
         ...
 
     @property
     def run_id(self) -> str | None:
-        """Name of the run in the store: kept in checkpoints, so that a resumed run goes on in the same place."""
+        """Name of the run in the store; None as long as the store has not answered."""
         ...
 
     @property

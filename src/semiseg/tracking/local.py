@@ -6,9 +6,11 @@ import json
 import logging
 import math
 import os
+import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -63,6 +65,25 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
     return [r for r in records if r is not None]
 
 
+class MetricsReader:
+    """Reads on in a metrics.jsonl that is still written to, from `offset` bytes."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.offset = path, 0
+
+    def read(self) -> tuple[list[dict[str, float]], int]:
+        """The records of the lines that are complete, and the offset behind them."""
+        try:
+            with self.path.open("rb") as file:
+                file.seek(self.offset)
+                data = file.read()
+        except FileNotFoundError:
+            return [], self.offset
+        end = data.rfind(b"\n") + 1
+        records = (_parse(line) for line in data[:end].decode("utf-8", errors="replace").split("\n"))
+        return [r for r in records if r is not None], self.offset + end
+
+
 def _parse(line: str) -> dict[str, float] | None:
     try:
         record = json.loads(line)
@@ -88,6 +109,15 @@ def json_ready(value: object) -> object:
     return value
 
 
+def read_json(path: Path) -> dict[str, Any]:
+    """The mapping in a JSON file; empty where the file is missing or damaged, or holds something else."""
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return data if isinstance(data, dict) else {}
+
+
 def write_json(path: Path, data: Mapping[str, object]) -> None:
     """Write a JSON file whole or not at all. NaN and infinities become null, paths become text."""
     write_text(path, json.dumps(json_ready(data), indent=2, allow_nan=False, ensure_ascii=False) + "\n")
@@ -95,11 +125,16 @@ def write_json(path: Path, data: Mapping[str, object]) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Replace a UTF-8 file in one step: whoever reads it sees the old text or the new, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
     # A file name that is no valid Unicode must not lose the summary of a run: JSON reads "\\udcff" back.
+    write_bytes(path, text.encode("utf-8", errors="backslashreplace"))
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Replace a file in one step."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}.part")
     try:
-        part.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")
+        part.write_bytes(data)
         part.replace(path)
     except OSError:
         part.unlink(missing_ok=True)

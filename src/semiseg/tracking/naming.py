@@ -35,14 +35,17 @@ def entity_name(name: str) -> str:
 
 
 def flatten(params: Mapping[str, object], prefix: str = "") -> dict[str, str]:
-    """Nested settings as dotted names with text values, cut with a note where MLflow would cut them in silence."""
+    """Nested settings as dotted names with text values, cut with a note where MLflow would cut them in silence.
+
+    Passwords of addresses are left out: everybody who may look at the store would see them.
+    """
     flat: dict[str, str] = {}
     for key, value in params.items():
         name = f"{prefix}{key}"
         if isinstance(value, Mapping) and value:
             flat |= flatten(value, f"{name}.")
         else:
-            flat[entity_name(name)] = cut(str(value))
+            flat[entity_name(name)] = cut(hide_password(str(value)))
     return flat
 
 

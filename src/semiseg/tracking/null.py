@@ -23,8 +23,9 @@ class NullTracker:
         run_name: str,
         tags: Mapping[str, str],
         *,
+        run_dir: Path,
         run_id: str | None = None,
-        run_dir: Path | None = None,
+        anew: bool = False,
         warn: Callable[[str], None] = logger.warning,
     ) -> None:
         """Nothing to open."""
