@@ -47,13 +47,16 @@ class Examples:
 
 @torch.inference_mode()
 def predict_examples(network: nn.Module, bundle: DataBundle, device: torch.device, count: int = 6) -> Examples:
-    """`count` patches spread evenly over the validation pool: the same for every run on the same data."""
+    """`count` patches spread evenly over the validation pool: the same for every run on the same data.
+
+    One that cannot be read any more is black: a finished training does not fail for a picture.
+    """
     val = bundle.pools.val
     chosen = val[np.linspace(0, len(val) - 1, min(count, len(val))).astype(int)]
     training = network.training
     network.eval()
     images, truths, predictions = [], [], []
-    for image, mask, *_ in eval_loader(bundle, chosen, batch_size=1):
+    for image, mask, *_ in eval_loader(bundle, chosen, batch_size=1, skip_unreadable=True):
         logits = network(normalize(image.to(device)))
         images.append(image[0].permute(1, 2, 0).numpy())
         truths.append(mask[0].numpy().astype(np.uint8))

@@ -3,6 +3,7 @@
 import logging
 from itertools import islice
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -96,6 +97,16 @@ def test_a_resumed_stream_goes_on_with_the_same_batches(bundle):
     take(interrupted, 3)
     assert interrupted.position == {"labeled": 9, "unlabeled": 12, "real": 9}
     assert_same(take(stream_of(bundle, start=interrupted.position), 5), undisturbed[3:])
+
+
+def test_coming_files_are_those_of_the_next_batch(bundle):
+    stream = stream_of(bundle, RandomCrop(), crop_size=24)  # whole patches
+    take(stream, 3)
+    files = stream.coming_files()
+    batch = next(stream)
+    for pool, images in (("labeled", batch.image), ("unlabeled", batch.unlabeled), ("real", batch.real_image)):
+        read = [torch.from_numpy(cv2.imread(path)[..., ::-1].copy()).permute(2, 0, 1) for path in files[pool]]
+        torch.testing.assert_close(normalize(torch.stack(read)), images)
 
 
 def test_workers_change_nothing(bundle):

@@ -155,7 +155,7 @@ def test_real_lists(dubai: Path) -> None:
 
 def test_list_entries_may_have_folders_suffixes_and_comments(tmp_path: Path) -> None:
     names = ["DJI 01", "b.v2", "c", "d"]
-    lines = ["\ufeff# head", "DJI 01.JPG", "", "b.v2  # why", "x/y/c.png", "C:\\data\\d.tif", "d"]
+    lines = ["\ufeff# head", "DJI 01.JPG", "", "b.v2  # why", "x/y/c.png", "tiles\\d.tif", "d"]
     path = Path(write_list(tmp_path / "list.txt", *lines))
     assert read_source_list(path, names, "data.labeled_list") == [0, 1, 2, 3]
 

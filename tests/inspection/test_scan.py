@@ -82,7 +82,7 @@ def test_problems_of_many_files_are_collected(make_inspection: MakeInspection, s
     assert problems[2] == Problem(
         BAD_IMAGE,
         "salak-2-1/images/e_patch_000_001.png",
-        "(8 bytes) cannot be decoded: it is damaged or no image",
+        "(8 bytes) cannot be decoded: it is damaged, or no PNG, JPEG, TIFF, BMP or WebP",
     )
 
 

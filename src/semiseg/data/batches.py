@@ -13,9 +13,11 @@ from torch.nn.functional import interpolate
 from semiseg.aug import Augment
 from semiseg.contracts import Batch
 from semiseg.data.build import DataBundle
-from semiseg.data.dataset import Sample
+from semiseg.data.dataset import PatchReader, Sample
 from semiseg.data.loader import SampleLoader, train_loader
-from semiseg.data.stream import STREAM_IDS, Draw, Pool, generator_at
+from semiseg.data.stream import STREAM_IDS, Draw, Pool, Stream, generator_at
+from semiseg.errors import DataError
+from semiseg.printable import printable
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -84,7 +86,8 @@ class BatchStream:
     """The batches of a run, one prepared ahead of the loop.
 
     `position` counts the samples of each pool that the loop has taken, not those prepared; a stream started there goes
-    on with the same batches. `skipped` counts unreadable patches passed over (data.on_error=skip).
+    on with the same batches. `skipped` counts how often unreadable patches were passed over (data.on_error=skip) in the
+    batches taken; each is named once.
     """
 
     def __init__(
@@ -108,6 +111,7 @@ class BatchStream:
         self.crop_size, self.seed, self.device, self.channels_last = crop_size, seed, device, channels_last
         self.audit = audit and needs_unlabeled and bundle.has_hidden_masks
         self.skipped = 0
+        self._named: set[int] = set()  # unreadable patches
         self.batch_sizes: dict[Pool, int] = {"labeled": batch_size}
         if needs_unlabeled:
             self.batch_sizes["unlabeled"] = unlabeled_batch_size
@@ -119,7 +123,7 @@ class BatchStream:
         self._samples = {pool: iter(self._loader(pool, workers_each)) for pool in self.batch_sizes}
         # Copies and normalisation of the batch ahead run beside the step instead of queueing behind it.
         self._copy_stream = torch.cuda.Stream(device) if device.type == "cuda" else None
-        self._ahead: Batch | None = None
+        self._ahead: tuple[Batch, list[int]] | None = None
 
     def _loader(self, pool: Pool, num_workers: int) -> SampleLoader:
         return train_loader(
@@ -140,12 +144,24 @@ class BatchStream:
         """Samples taken of each pool since the run began; `start` of the stream that resumes it."""
         return dict(self._taken)
 
+    def coming_files(self) -> dict[Pool, list[str]]:
+        """Images of the patches of the next batch, by pool, before unreadable ones give way to others."""
+        files = {}
+        for pool, size in self.batch_sizes.items():
+            patches = self.bundle.pools.unlabeled if pool == "unlabeled" else self.bundle.pools.train
+            stream = Stream(patches, self.seed, STREAM_IDS[pool])
+            numbers = [stream.patch_at(self._taken[pool] + entry) for entry in range(size)]
+            files[pool] = [str(self.bundle.index.image_path(number)) for number in numbers]
+        return files
+
     def __iter__(self) -> Iterator[Batch]:
         return self
 
     def __next__(self) -> Batch:
-        batch = self._prepare() if self._ahead is None else self._ahead
+        batch, failed = self._prepare() if self._ahead is None else self._ahead
         self._hand_over(batch)
+        # Not when they are prepared: a resumed stream prepares the batch ahead again, and would count it twice.
+        self._count_failed(failed)
         self._ahead = self._prepare()
         for pool, size in self.batch_sizes.items():
             self._taken[pool] += size
@@ -156,15 +172,15 @@ class BatchStream:
         self._samples.clear()
         self._ahead = None
 
-    def _prepare(self) -> Batch:
+    def _prepare(self) -> tuple[Batch, list[int]]:
+        """The next batch, and the patches that were passed over for it."""
         samples = {pool: next(loader) for pool, loader in self._samples.items()}
-        for sample in samples.values():
-            self._count_failed(sample.failed.tolist())
+        failed = [patch for sample in samples.values() for patch in sample.failed.tolist()]
         rng = generator_at(self.seed, STREAM_IDS["labeled"], Draw.BATCH_SIDE, self._next_labeled)
         side = self.aug.batch_side(rng, self.crop_size)
         self._next_labeled += self.batch_sizes["labeled"]
         with torch.cuda.stream(self._copy_stream):  # None: no stream is switched
-            return to_batch(
+            batch = to_batch(
                 samples["labeled"],
                 samples.get("unlabeled"),
                 samples.get("real"),
@@ -173,6 +189,7 @@ class BatchStream:
                 side=side,
                 audit=self.audit,
             )
+        return batch, failed
 
     def _hand_over(self, batch: Batch) -> None:
         """Make the step's stream wait for the copies, and the allocator keep their memory until the step is done."""
@@ -185,7 +202,16 @@ class BatchStream:
                 tensor.record_stream(current)
 
     def _count_failed(self, patches: list[int]) -> None:
+        self.skipped += len(patches)
         for patch in patches:
-            self.skipped += 1
-            if self.skipped <= MAX_NAMED_FILES:
-                log.warning("passed over an unreadable patch: %s", self.bundle.index.image_path(patch))
+            if patch not in self._named and len(self._named) < MAX_NAMED_FILES:
+                self._named.add(patch)
+                log.warning("passed over an unreadable patch: %s", self._cause(patch))
+
+    def _cause(self, patch: int) -> str:
+        """Which file of a patch is unreadable and why; read again, because workers hand over no texts."""
+        try:
+            PatchReader(self.bundle.index, self.bundle.classes, with_masks=True).read(patch)
+        except DataError as error:
+            return str(error)
+        return f"{printable(str(self.bundle.index.image_path(patch)))}, which can be read by now"

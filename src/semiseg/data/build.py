@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,7 +61,8 @@ def build_data(cfg: DataConfig) -> DataBundle:
     classes = layout.classes(root, cfg.class_mapping)
     _check_excluded(cfg.exclude_from_miou, classes)
     cache = Path(cfg.cache_dir).expanduser()
-    index = cached_index(layout.scan, root, cache, layout.key(root))
+    age = time.time() - layout.changed_at(root)
+    index = cached_index(layout.scan, root, cache, layout.key(root), age)
     pools = make_pools(index, cfg)
     pools.check_disjoint()
     return DataBundle(index, classes, pools, cfg)

@@ -9,8 +9,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 import os
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,6 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 FORMAT = 1  # of the cached file
+
+CLOCK_TICK = 2.0  # seconds; that of FAT, the coarsest of the file systems in use
 
 FREE, TRAIN, VAL = 0, 1, 2  # values of PatchIndex.subset
 
@@ -101,17 +103,22 @@ class PatchIndex:
 COLUMNS = ("source_id", "subset", "stems", "image_place", "mask_place")
 
 
-def cached_index(scan: Callable[[Path], PatchIndex], root: Path, cache_dir: Path, key: str) -> PatchIndex:
+def cached_index(
+    scan: Callable[[Path], PatchIndex], root: Path, cache_dir: Path, key: str, age: float = math.inf
+) -> PatchIndex:
     """The index of `root`, from the cache while `key` (its layout and the times of its folders) is unchanged.
 
-    An unreadable or outdated cache is rebuilt. One that cannot be written only costs time, so that is no error.
+    `age` is for how many seconds the data has not changed. A young index is not kept: the next file could come within
+    the same tick of the file system's clock, and the key would not tell. An unreadable or outdated cache is rebuilt.
+    One that cannot be written only costs time, so that is no error.
     """
     path = cache_dir / f"index-{short_hash(str(root))}.npz"
-    with contextlib.suppress(OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile):
+    with contextlib.suppress(Exception):  # a damaged file can raise anything, NotImplementedError of zipfile included
         return PatchIndex.load(path, root, key)
     index = scan(root)
-    with contextlib.suppress(OSError):
-        index.save(path, key)
+    if age >= CLOCK_TICK:
+        with contextlib.suppress(OSError):
+            index.save(path, key)
     return index
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from multiprocessing.process import BaseProcess
 
-import cv2
 import numpy as np
 import torch
 from torch.utils.data import DataLoader
@@ -13,20 +13,47 @@ from semiseg.aug import Augment
 from semiseg.data.build import DataBundle
 from semiseg.data.dataset import EvalDataset, PatchReader, Sample, TrainDataset, collate, collate_padded
 from semiseg.data.stream import STREAM_IDS, BatchSampler, Pool, Stream
-from semiseg.errors import DataError
+from semiseg.data.workers import failure_of, init_worker, new_workers
+from semiseg.errors import DataError, SemisegError
 
 MAX_EVAL_WORKERS = 2
 
 
 class SampleLoader(DataLoader):
-    """A DataLoader that raises the `DataError` a dataset returned, whichever process met it."""
+    """A DataLoader that raises the `DataError` a dataset returned, whichever process met it.
+
+    Raises SemisegError with the likely cause when a worker dies.
+    """
 
     def __iter__(self) -> Iterator[Sample]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        for item in super().__iter__():
-            if isinstance(item, DataError):
-                # Raising `item` itself would tie this frame to its traceback, and the workers would stop seconds late.
-                raise DataError(*item.args)
-            yield item
+        with new_workers() as workers:
+            try:
+                batches = super().__iter__()
+            except OSError as error:  # no memory or no process left
+                raise failure_of((), error) or error from None
+        try:
+            while True:
+                item = self._next(batches, workers)
+                if item is None:
+                    return
+                if isinstance(item, SemisegError):
+                    raise type(item)(*item.args)  # `item` itself would grow a traceback each time it is raised
+                yield item
+        finally:
+            self._iterator = None
+            if self.num_workers:
+                # Here, because a traceback may keep the iterator: collected later, it waits for 5 seconds a worker.
+                batches._shutdown_workers()  # pyright: ignore[reportAttributeAccessIssue]
+
+    def _next(self, batches: Iterator[Sample], workers: Sequence[BaseProcess]) -> Sample | SemisegError | None:
+        """The next batch, what went wrong, or None at the end."""
+        try:
+            return next(batches, None)
+        except Exception as error:
+            failure = failure_of(workers, error) if self.num_workers else None
+            if failure is None:
+                raise
+            return failure
 
 
 def train_loader(
@@ -67,16 +94,23 @@ def train_loader(
 
 
 def eval_loader(
-    bundle: DataBundle, patches: np.ndarray, batch_size: int, num_workers: int = 0, pin_memory: bool = False
+    bundle: DataBundle,
+    patches: np.ndarray,
+    batch_size: int,
+    num_workers: int = 0,
+    pin_memory: bool = False,
+    *,
+    skip_unreadable: bool | None = None,
 ) -> SampleLoader:
     """The given patches whole and in order, padded to the largest of each batch.
 
     Of `num_workers` at most two are started, anew for each evaluation: kept ones would hold memory beside those of the
-    training pools for the whole run.
+    training pools for the whole run. `skip_unreadable` is what `data.on_error` says unless given.
     """
     reader = PatchReader(bundle.index, bundle.classes, with_masks=True)
+    skip = bundle.config.on_error == "skip" if skip_unreadable is None else skip_unreadable
     return SampleLoader(
-        EvalDataset(reader, patches, skip_unreadable=bundle.config.on_error == "skip"),
+        EvalDataset(reader, patches, skip_unreadable=skip),
         batch_size=batch_size,
         collate_fn=collate_padded,
         num_workers=min(num_workers, MAX_EVAL_WORKERS),
@@ -91,11 +125,6 @@ def fixed_train_subset(bundle: DataBundle, size: int, seed: int) -> np.ndarray:
     train = bundle.pools.train
     chosen = np.random.default_rng(seed).choice(train, size=min(size, len(train)), replace=False)
     return np.sort(chosen)
-
-
-def init_worker(worker_id: int) -> None:
-    """One thread a worker: OpenCV would start as many as there are cores in each of them."""
-    cv2.setNumThreads(0)
 
 
 def _check_pool(pool: Pool, size: int, batch_size: int) -> None:

@@ -1,11 +1,14 @@
 """Reading images and masks.
 
-Files are read by NumPy and decoded from memory, because OpenCV cannot open Unicode paths on Windows.
+Files are read whole and decoded from memory, because OpenCV cannot open Unicode paths on Windows. What a file holds
+decides how it is read, not its suffix.
 """
 
 from __future__ import annotations
 
 import io
+import os
+import stat
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -13,26 +16,43 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from semiseg.contracts import IGNORE_INDEX
 from semiseg.data.classes import ClassMap
+from semiseg.data.header import Header, read_header
 from semiseg.errors import DataError
 
+MAX_PIXELS = 2**29  # 23,170 x 23,170: whole drone mosaics of 20,000 x 20,000 are read, in 1.5 GiB
+MAX_BYTES = 8 * MAX_PIXELS  # of a file: four channels of 16 bits without compression
+LONG_PATH = 260  # characters that Windows takes, unless long paths are switched on
+
 WHITE = (255, 255, 255)
-PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-COLOR_TYPE_BYTE, PALETTE = 25, 3  # of a PNG header
 CODE_OFFSET = np.uint8(2)
+REMEDY = "Restore the file or remove it (data.on_error=skip passes over such files)."
 
 UInt8 = NDArray[np.uint8]
+
+# Every GeoTIFF would be warned of at each reading: OpenCV does not know the tags that say where on Earth it lies.
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
+# Ours is checked before Pillow opens anything; its own limit would warn of images that are read without harm.
+Image.MAX_IMAGE_PIXELS = None
 
 
 def read_image(path: Path) -> UInt8:
     """RGB image, [H, W, 3]. Raises DataError for a file that cannot be decoded.
 
-    The orientation that a camera noted is not applied: masks are drawn on the pixels as stored.
+    - The orientation that a camera noted is not applied: masks are drawn on the pixels as stored.
+    - Grey becomes three equal channels, palettes and CMYK their colours; an alpha channel is dropped.
+    - 16 bits a channel become 8 by dividing by 257 and rounding, so that black and white stay what they are.
     """
-    image = _decode(path, _read_bytes(path), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    data, header = _load(path)
+    flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
+    image = _decode(path, data, header, flags)
+    if image.dtype == np.uint16:
+        image = ((image.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    elif image.dtype != np.uint8:
+        raise DataError(f"{path}: pixels of {image.dtype} have no known range. Save the image with 8 or 16 bits.")
     return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint8)
 
 
@@ -43,21 +63,28 @@ def read_mask(path: Path, classes: ClassMap) -> UInt8:
       wins. White is ignored, unless the mapping has white and every other grey in use (in one channel: and no colour
       but greys): then the mask was drawn, such as buildings in white on black.
     - Other three channels: colours; white is ignored unless it belongs to a class. An alpha channel is dropped.
-    - A palette PNG: its indices (as VOC has them), unless every colour it uses belongs to the mapping: then it is a
-      mask of colours that was packed to save space, and its index order means nothing.
+    - A palette PNG or TIFF: its indices (as VOC has them), unless every colour it uses belongs to the mapping: then it
+      is a mask of colours that was packed to save space, and its index order means nothing.
 
-    Raises DataError naming the file and the value for an unknown id or colour, or a file that cannot be decoded.
+    Raises DataError naming the file and the value for an unknown id or colour, for a file that cannot be decoded, and
+    where ids would be guessed: of fewer than 8 bits (a 1 may mean id 1 or white) or of a JPEG, which blurs them.
     """
-    data = _read_bytes(path)
-    if _is_palette_png(data):
+    data, header = _load(path)
+    if header.palette:
         return _from_palette(path, data, classes)
-    pixels = _decode(path, data, cv2.IMREAD_UNCHANGED)
+    pixels = _decode(path, data, header, cv2.IMREAD_UNCHANGED)
     one_channel = pixels.ndim == 2
     grey = pixels if one_channel else pixels[..., 0]
     if not (one_channel or all(np.array_equal(grey, pixels[..., channel]) for channel in (1, 2))):
         return _from_colors(path, pixels, classes)
     if _is_drawn_in_grey(grey, classes, one_channel):
         return _from_colors(path, np.stack([grey] * 3, axis=-1), classes)
+    if header.bits < 8 and grey.any():
+        raise DataError(
+            f"{path}: a mask of {header.bits} bits a pixel does not tell class ids from shades of grey. Save it with 8."
+        )
+    if header.kind == "jpeg" and grey.min() != grey.max():
+        raise DataError(f"{path}: a JPEG blurs class ids into those of other classes. Save the mask as PNG.")
     return _from_ids(path, grey, classes)
 
 
@@ -71,41 +98,83 @@ def _is_drawn_in_grey(grey: NDArray[Any], classes: ClassMap, one_channel: bool) 
     return bool(np.isin(grey, greys).all())
 
 
-def _read_bytes(path: Path) -> UInt8:
+def _load(path: Path) -> tuple[bytes, Header]:
+    """The content of a file and its header. Raises DataError for one that is not to be decoded."""
+    data = _read_bytes(path)
+    header = read_header(data)
+    if header is None:
+        raise _undecodable(path, len(data))
+    if header.width * header.height > MAX_PIXELS:
+        raise DataError(
+            f"{path} says it has {header.width:,}x{header.height:,} pixels; images of up to {MAX_PIXELS:,} are read. "
+            "Cut it into patches or remove it (data.on_error=skip passes over such files)."
+        )
+    if header.turned:
+        raise DataError(
+            f"{path} is a TIFF stored turned or mirrored, so its pixels may lie elsewhere than those of its partner. "
+            "Save image and mask upright, such as with: gdal_translate, or magick -auto-orient."
+        )
+    return data, header
+
+
+def _read_bytes(path: Path) -> bytes:
     try:
-        data = np.fromfile(path, dtype=np.uint8)
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_BYTES:  # a named pipe would be waited for
+            got = f"has {status.st_size:,} bytes" if stat.S_ISREG(status.st_mode) else "is no file"
+            raise DataError(f"{path} cannot be read: it {got}. {REMEDY}")
+        data = path.read_bytes()
     except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror or error}. Restore the file or remove it.") from error
-    if not len(data):
-        raise DataError(f"{path} is empty. Restore the file or remove it (data.on_error=skip passes over such files).")
+        reason = error.strerror or error
+        if os.name == "nt" and len(str(path)) >= LONG_PATH:
+            reason = f"{reason} (its path has {len(str(path))} characters: switch on long paths in Windows)"
+        raise DataError(f"{path} cannot be read: {reason}. {REMEDY}") from error
+    if not data:
+        raise DataError(f"{path} is empty. {REMEDY}")
     return data
 
 
-def _decode(path: Path, data: UInt8, flags: int) -> NDArray[Any]:
-    pixels = cv2.imdecode(data, flags)
+def _decode(path: Path, data: bytes, header: Header, flags: int) -> NDArray[Any]:
+    """BGR or BGRA [H, W, channels] or grey [H, W], as OpenCV has them."""
+    if header.loose_alpha:
+        return _from_pillow(path, data)
+    try:
+        pixels = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), flags)
+    except (cv2.error, MemoryError) as error:
+        raise DataError(
+            f"{path}: {header.width:,}x{header.height:,} pixels cannot be decoded: {_first_line(error)}. {REMEDY}"
+        ) from error
     if pixels is None:
         raise _undecodable(path, len(data))
     return pixels
 
 
+def _from_pillow(path: Path, data: bytes) -> NDArray[Any]:
+    """A TIFF with an alpha channel, [H, W, 3] BGR: OpenCV would darken its colours by how transparent they are."""
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            return np.ascontiguousarray(np.asarray(image.convert("RGB"))[..., ::-1])
+    except Exception as error:  # a damaged file can raise anything, struct.error and SyntaxError included
+        raise _undecodable(path, len(data)) from error
+
+
 def _undecodable(path: Path, size: int) -> DataError:
     return DataError(
-        f"{path} ({size:,} bytes) cannot be decoded: it is damaged or no image. Restore the file or remove it "
-        "(data.on_error=skip passes over such files)."
+        f"{path} ({size:,} bytes) cannot be decoded: it is damaged, or no PNG, JPEG, TIFF, BMP or WebP. {REMEDY}"
     )
 
 
-def _is_palette_png(data: UInt8) -> bool:
-    return len(data) > COLOR_TYPE_BYTE and data[:8].tobytes() == PNG_SIGNATURE and data[COLOR_TYPE_BYTE] == PALETTE
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
-def _from_palette(path: Path, data: UInt8, classes: ClassMap) -> UInt8:
+def _from_palette(path: Path, data: bytes, classes: ClassMap) -> UInt8:
     """OpenCV expands palettes to colours, so Pillow reads these."""
     try:
-        with Image.open(io.BytesIO(data.tobytes())) as image:
+        with Image.open(io.BytesIO(data)) as image:
             indices = np.asarray(image, dtype=np.uint8)
             palette = np.asarray(image.getpalette("RGB"), dtype=np.uint8).reshape(-1, 3)
-    except (OSError, SyntaxError, ValueError, UnidentifiedImageError) as error:
+    except Exception as error:  # as above
         raise _undecodable(path, len(data)) from error
     used = np.flatnonzero(np.bincount(indices.ravel(), minlength=256))
     by_color = {

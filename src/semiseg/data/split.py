@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Container
 from dataclasses import dataclass, field
-from pathlib import Path, PureWindowsPath
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from semiseg.data.config import DataConfig
 from semiseg.data.index import FREE, VAL, PatchIndex
 from semiseg.data.layouts.base import IMAGE_SUFFIXES
+from semiseg.data.lists import Entry, check_inside, read_list
 from semiseg.errors import DataError
 
 Patches = NDArray[np.int64]
@@ -81,18 +82,16 @@ def make_pools(index: PatchIndex, cfg: DataConfig) -> Pools:
 def read_source_list(path: Path, sources: list[str], setting: str) -> list[int]:
     """Numbers of the sources that a text file names, one a line, extension and folder optional, `#` comments.
 
-    Raises DataError for a missing or empty list and for names that are no source, with the nearest that are.
+    Raises DataError for a missing or empty list, for an entry that leads out of the data set, and for names that are no
+    source, with the nearest that are.
     """
     number = {source: position for position, source in enumerate(sources)}
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = "does not exist" if isinstance(error, FileNotFoundError) else f"cannot be read: {error}"
-        raise DataError(f"{path} {reason}. Give a text file of base images with {setting}=PATH.") from error
-    names = [text for text in (line.split("#")[0].strip() for line in lines) if text]
-    if not names:
+    remedy = f"Give a text file of base images with {setting}=PATH."
+    entries = read_list(path, remedy)
+    if not entries:
         raise DataError(f"{path} names no source. Write one base image a line, such as {sources[0]}.")
-    unknown = [name for name in names if _source_name(name, number) not in number]
+    names = {entry.text: _source_name(path, entry, number, remedy) for entry in entries}
+    unknown = [text for text, name in names.items() if name not in number]
     if unknown:
         near = difflib.get_close_matches(unknown[0], sources, n=3, cutoff=0.5) or sources[:3]
         shown = ", ".join(unknown[:5]) + (", ..." if len(unknown) > 5 else "")
@@ -100,15 +99,15 @@ def read_source_list(path: Path, sources: list[str], setting: str) -> list[int]:
             f"{path} names {len(unknown)} of {len(names)} sources that the data set does not have: {shown}. "
             f"Nearest to {unknown[0]}: {', '.join(near)}. Correct the list or {setting}=PATH."
         )
-    return sorted({number[_source_name(name, number)] for name in names})
+    return sorted({number[name] for name in names.values()})
 
 
-def _source_name(entry: str, known: Iterable[str]) -> str:
+def _source_name(path: Path, entry: Entry, known: Container[str], remedy: str) -> str:
     """A list's entry as a source's name: as it is, else without folder and image suffix."""
-    if entry in known:
-        return entry
-    path = PureWindowsPath(entry)  # understands both kinds of slashes
-    return path.stem if path.suffix.lower() in IMAGE_SUFFIXES else path.name
+    if entry.text in known:
+        return entry.text
+    check_inside(path, entry, remedy)
+    return entry.path.stem if entry.path.suffix.lower() in IMAGE_SUFFIXES else entry.path.name
 
 
 def _in_list(index: PatchIndex, file: str | None, setting: str) -> Flags:

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from semiseg.inspection.figures import Inspection
 from semiseg.inspection.scan import KINDS, Problem
+from semiseg.printable import printable
 
 MAX_NAMED = 10  # problems of a kind, the rest is counted
 MAX_SIZES = 5
@@ -31,8 +32,8 @@ def print_report(terminal: Terminal, inspection: Inspection) -> None:
 
 
 def say(terminal: Terminal, line: str, style: str = "") -> None:
-    """One line, never wrapped: its paths and commands are there to be copied."""
-    terminal.print(Text(line, style=style), soft_wrap=True)
+    """One line, never wrapped: its paths and commands are there to be copied. Names in it cannot steer the terminal."""
+    terminal.print(Text(printable(line), style=style), soft_wrap=True)
 
 
 def pool_table(inspection: Inspection) -> Table:
@@ -51,7 +52,7 @@ def class_table(inspection: Inspection) -> Table:
     table = _table("Classes in the labelled training masks, and their balanced weights", *headings)
     for number, (name, color) in enumerate(zip(classes.names, classes.colors, strict=True)):
         table.add_row(
-            escape(name),
+            escape(printable(name)),
             str(number),
             Text("  ", f"on rgb({color[0]},{color[1]},{color[2]})"),
             f"{train.pixels[number]:,}",

@@ -122,7 +122,7 @@ def _mask_kind(path: Path) -> str:
 
 def _problem(bundle: DataBundle, kind: str, path: Path, error: DataError) -> Problem:
     """Only the first sentence of the error: the remedy is said once for all files."""
-    sentence = str(error).removeprefix(str(path)).lstrip(": ").split(". ")[0]
+    sentence = error.args[0].removeprefix(str(path)).lstrip(": ").split(". ")[0]
     return Problem(kind, _below_root(bundle, path), sentence)
 
 

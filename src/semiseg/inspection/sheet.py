@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from semiseg.printable import printable
 from semiseg.samples import color_mask
 
 UInt8 = NDArray[np.uint8]
@@ -79,7 +80,7 @@ def draw_sheet(title: str, subtitle: str, legend: Sequence[tuple[str, Color]], s
     heights = [_section_height(section) for section in sections]
     page = Image.new("RGB", (WIDTH, top + sum(heights) + GAP), WHITE)
     draw = ImageDraw.Draw(page)
-    draw.text((GAP, GAP), title, BLACK, LARGE)
+    draw.text((GAP, GAP), _shortened(title, LARGE, WIDTH - 2 * GAP), BLACK, LARGE)
     draw.text((GAP, GAP + 30), _shortened(subtitle, SMALL, WIDTH - 2 * GAP), GREY, SMALL)
     for (left, row), (name, color) in zip(swatches, legend, strict=True):
         y = GAP + 30 + LINE + GAP + row * (LINE + 6)
@@ -124,7 +125,8 @@ def _draw_section(page: Image.Image, draw: ImageDraw.ImageDraw, section: Section
 
 
 def _shortened(text: str, font: ImageFont.ImageFont | ImageFont.FreeTypeFont, width: int) -> str:
-    """As much of the end of a text as fits: names of patches differ there."""
+    """As much of the end of a text as fits: names of patches differ there. Line ends and the like are written out."""
+    text = printable(text)
     if font.getlength(text) <= width:
         return text
     while text and font.getlength(f"...{text}") > width:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeGuard
 
 import torch
 from safetensors.torch import load_file
@@ -21,6 +22,7 @@ from semiseg.tensor_file import read_tensors
 StateDict = dict[str, Tensor]
 
 WRAPPERS = ("state_dict", "model_state", "model_state_dict", "model")
+MAX_WRAPPED = 8  # dictionaries around the state dict
 DOWNLOAD_TIMEOUT = 30.0  # seconds without an answer; a firewall that drops packets would otherwise hold it for minutes
 
 log = logging.getLogger(__name__)
@@ -100,30 +102,47 @@ def load_weights(module: nn.Module, path: str | Path, strict: bool = True) -> We
 def read_state_dict(path: Path) -> StateDict:
     """The tensors of a .safetensors file, or of a torch file that is a state dict or wraps one under a usual key.
 
-    Torch files are read with `weights_only`: nothing in them is executed.
+    Torch files are read with `weights_only`: nothing in them is executed. Entries that are no dense tensors of numbers
+    under a name are left out.
 
     Raises:
-        CheckpointError: missing, unreadable, or without tensors.
+        CheckpointError: missing, unreadable, without tensors, or with numbers that are not finite.
     """
     if not path.is_file():
         raise CheckpointError(f"there is no weights file {path}: check the path")
     try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        content = read_tensors(path)
+        content: object = load_file(path) if path.suffix == ".safetensors" else read_tensors(path)
     except Exception as error:  # a damaged pickle can raise anything, struct.error and IndexError included
         raise CheckpointError(
             f"{path} cannot be read as weights ({_reason(error)}): it is cut short, of another format, or holds "
             "more than tensors; copy it again, or save model.state_dict() with torch.save or as .safetensors"
         ) from error
-    tensors = {key: value for key, value in _unwrap(content).items() if isinstance(value, Tensor)}
+    tensors = {key: value for key, value in _unwrap(content).items() if isinstance(key, str) and _is_dense(value)}
     if not tensors:
         raise CheckpointError(f"{path} holds no tensors (found {type(content).__name__}): it is not a weights file")
+    wrong = [key for key, value in tensors.items() if value.is_floating_point() and not value.float().isfinite().all()]
+    if wrong:
+        raise CheckpointError(
+            f"{path} holds numbers that are not finite, in {_some(wrong)}: a training that diverged wrote it; take the "
+            "weights of an earlier step"
+        )
     return tensors
 
 
+def _is_dense(value: object) -> TypeGuard[Tensor]:
+    """Whether a value is a plain tensor with its numbers in memory, real and not more than the file held.
+
+    A file of a few bytes can describe a tensor of any size that repeats one number.
+    """
+    if not isinstance(value, Tensor) or value.layout != torch.strided or value.is_meta or value.is_quantized:
+        return False
+    return not value.is_complex() and value.numel() * value.element_size() <= value.untyped_storage().nbytes()
+
+
 def _unwrap(content: object) -> Mapping[str, object]:
-    while isinstance(content, Mapping):
+    for _ in range(MAX_WRAPPED):  # a file can hold itself
+        if not isinstance(content, Mapping):
+            break
         inner = next((content[key] for key in WRAPPERS if isinstance(content.get(key), Mapping)), None)
         if inner is None:
             return content

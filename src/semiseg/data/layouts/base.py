@@ -32,9 +32,19 @@ class Layout(ABC):
         """Folders and lists whose modification time tells that `scan` would find something else."""
 
     def key(self, root: Path) -> str:
-        """Type, settings and modification times: an index made under another key is outdated."""
-        times = [f"{path.relative_to(root).as_posix()}:{path.stat().st_mtime_ns}" for path in self.folders(root)]
+        """Type, settings and times of change: an index made under another key is outdated.
+
+        Both times count: rsync and tar set back the one of modification, but nothing the one of change.
+        """
+        times = []
+        for path in self.folders(root):
+            status = path.stat()
+            times.append(f"{path.relative_to(root).as_posix()}:{status.st_mtime_ns}:{status.st_ctime_ns}")
         return "|".join([f"{type(self).__qualname__} {sorted(vars(self).items())}", *times])
+
+    def changed_at(self, root: Path) -> float:
+        """When one of the folders changed last, in seconds since 1970."""
+        return max(max(status.st_mtime, status.st_ctime) for status in (path.stat() for path in self.folders(root)))
 
 
 def check_root(root: Path) -> None:

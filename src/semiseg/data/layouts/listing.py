@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from semiseg.data.layouts.links import check_stays_inside
 from semiseg.errors import ConfigError, DataError
 
 Place = tuple[str, str]  # (prefix, ending) around a stem, the prefix below the root
@@ -53,7 +54,7 @@ def list_folder(root: Path, folder: Path, pattern: NamePattern, places: list[Pla
 
     Hidden files are passed over: macOS leaves `._name.png` beside its images on other file systems.
     """
-    names = _names(folder, pattern.prefix)
+    names = _names(root, folder, pattern.prefix)
     place = np.full(len(names), -1, dtype=np.int32)
     below = "" if folder == root else f"{folder.relative_to(root).as_posix()}/"
     for suffix in _suffixes(names):
@@ -68,11 +69,23 @@ def list_folder(root: Path, folder: Path, pattern: NamePattern, places: list[Pla
     return sort_listing(Listing(stems, place))
 
 
-def _names(folder: Path, prefix: str) -> NDArray[np.bytes_]:
-    """Names in `folder` that begin with `prefix`, as one array of bytes [n]."""
+def _names(root: Path, folder: Path, prefix: str) -> NDArray[np.bytes_]:
+    """Names in `folder` that begin with `prefix`, as one array of bytes [n]. Raises DataError for links out of `root`.
+
+    `os.scandir` tells of links without asking for each file, so that 100,000 names take as long as with `os.listdir`.
+    """
     if not folder.is_dir():
         return np.empty(0, dtype="S1")
-    names = np.array(os.listdir(os.fsencode(folder)), dtype=np.bytes_)  # noqa: PTH208 - Path.iterdir is 5 times slower
+    check_stays_inside(root, folder)
+    found, links = [], []
+    with os.scandir(os.fsencode(folder)) as entries:
+        for entry in entries:
+            found.append(entry.name)
+            if entry.is_symlink():
+                links.append(entry.name)
+    for name in links:
+        check_stays_inside(root, folder / os.fsdecode(name))
+    names = np.array(found, dtype=np.bytes_)
     wanted = ~np.char.startswith(names, b".")
     if prefix:
         wanted &= np.char.startswith(names, os.fsencode(prefix))

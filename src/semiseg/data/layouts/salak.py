@@ -10,6 +10,7 @@ import numpy as np
 from semiseg.data.classes import ClassMap, read_class_mapping
 from semiseg.data.index import FREE, PatchIndex
 from semiseg.data.layouts.base import IMAGE_SUFFIXES, Layout, check_root, subfolders
+from semiseg.data.layouts.links import check_stays_inside
 from semiseg.data.layouts.listing import (
     Listing,
     NamePattern,
@@ -85,6 +86,7 @@ class SalakLayout(Layout):
 
     def classes(self, root: Path, class_mapping: str | None) -> ClassMap:
         if class_mapping is None:
+            check_stays_inside(root, root / "class_mapping.csv")
             return read_class_mapping(root / "class_mapping.csv")
         return read_class_mapping(Path(class_mapping).expanduser())
 

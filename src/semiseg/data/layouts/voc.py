@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 from semiseg.data.classes import ClassMap, read_class_mapping
 from semiseg.data.index import FREE, TRAIN, VAL, PatchIndex
 from semiseg.data.layouts.base import IMAGE_SUFFIXES, Layout, check_root, subfolders
+from semiseg.data.layouts.links import check_stays_inside
 from semiseg.data.layouts.listing import Listing, NamePattern, Place, list_folder, number_sources
+from semiseg.data.lists import Entry, check_inside, read_list
 from semiseg.errors import ConfigError, DataError
 
 TRAIN_SETS = ("train", "trainval", "train_aug")
@@ -51,6 +53,7 @@ class VocLayout(Layout):
         subset = np.full(len(images.stems), FREE, dtype=np.int8)
         for name, value in self._lists().items():
             path = self._list_path(base, name)
+            check_stays_inside(root, path)
             listed = self._listed(path, images)
             mask_place[listed] = self._mask_places(root, path, base / self._mask_folder(name), images, listed, places)
             subset[listed] = value
@@ -81,11 +84,12 @@ class VocLayout(Layout):
     @staticmethod
     def _listed(path: Path, images: Listing) -> NDArray[np.intp]:
         """Positions of the images that a list names. Raises DataError for one that is not there."""
-        if not path.is_file():
-            raise DataError(f"{path} does not exist. Put the list there or choose another data.layout.train_set.")
-        lines = path.read_text(encoding="utf-8").split("\n")
+        remedy = "Put the list there or choose another data.layout.train_set."
         # Some lists of train_aug hold two paths a line, image and mask; the stem of the first is what both share.
-        stems = np.array([os.fsencode(Path(line.split()[0]).stem) for line in lines if line.strip()], dtype=np.bytes_)
+        entries = [Entry(entry.line, entry.text.split()[0]) for entry in read_list(path, remedy)]
+        for entry in entries:
+            check_inside(path, entry, remedy, rooted=True)
+        stems = np.array([os.fsencode(entry.path.stem) for entry in entries], dtype=np.bytes_)
         known = np.isin(stems, images.stems)
         if not len(stems) or not known.all():
             got = f"names {os.fsdecode(stems[~known][0])!r}, which is not in JPEGImages" if len(stems) else "is empty"
