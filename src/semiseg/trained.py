@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from omegaconf import DictConfig, OmegaConf
@@ -44,6 +44,39 @@ class Trained:
     def probabilities(self, images: Tensor) -> Tensor:
         """uint8 RGB [B, 3, H, W] on any device to class probabilities [B, C, H, W], float32 on the network's."""
         return mean_probability(self.network(normalize(images.to(self.device, non_blocking=True))))
+
+
+class System(Protocol):
+    """What predicts, and what belongs to it: a run's network, or a file that was exported from one."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def classes(self) -> ClassMap: ...
+    @property
+    def config(self) -> DictConfig: ...
+    @property
+    def summary(self) -> Mapping[str, Any]: ...
+    @property
+    def folder(self) -> Path: ...
+    @property
+    def weights(self) -> Path: ...
+    @property
+    def device(self) -> torch.device: ...
+    def probabilities(self, images: Tensor) -> Tensor: ...
+
+
+def load_predictor(run: str | Path, device: torch.device) -> System:
+    """What `run=` names: an ONNX file, which runs on the CPU whatever the device, else what `load_trained` takes.
+
+    Raises ConfigError and CheckpointError as both do.
+    """
+    path = Path(run).expanduser()
+    if path.suffix.lower() != ".onnx":
+        return load_trained(run, device)
+    from semiseg.export.onnx_model import load_onnx  # here, because it builds on this module
+
+    return load_onnx(path)
 
 
 def load_trained(run: str | Path, device: torch.device) -> Trained:

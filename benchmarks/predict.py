@@ -1,0 +1,152 @@
+"""Megapixels a second of `semiseg predict` against the bare model on the same tiles, alternating in one process.
+
+    python benchmarks/predict.py run=PATH [patches=400] [side=3000] [rounds=3] [KEY=VALUE of semiseg predict ...]
+
+Two inputs: a folder of PNG patches of 256x256 pixels, and one GeoTIFF of side x side pixels. `predict` is everything
+from opening the files to the last output under its name, loading the model left out; `bare` is nothing but the
+network's probabilities of the same tiles, in the same batches, decoded and stacked before. It should reach 85 %.
+The peak is the memory of the process after each input.
+"""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import redirect_stdout
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from semiseg.config import settings
+from semiseg.data.masks import read_image
+from semiseg.engine.device import peak_memory_mib, pick_device
+from semiseg.prediction import Prediction
+from semiseg.prediction.inputs import find_items
+from semiseg.prediction.options import PredictConfig
+from semiseg.prediction.place import geo
+from semiseg.prediction.sources import open_source
+from semiseg.prediction.tiling import lay_out
+from semiseg.trained import Trained, load_trained
+
+SIDE = 256  # of a patch
+
+
+def make_picture(height: int, width: int, seed: int) -> np.ndarray:
+    """[H, W, 3] blotches with some noise on them, which compress about as aerial photographs do."""
+    rng = np.random.default_rng(seed)
+    coarse = rng.integers(0, 256, (height // 16 + 1, width // 16 + 1, 3)).astype(np.uint8)
+    smooth = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC).astype(np.int16)
+    return (smooth + rng.integers(-12, 13, smooth.shape, dtype=np.int16)).clip(0, 255).astype(np.uint8)
+
+
+def make_inputs(folder: Path, patches: int, side: int) -> dict[str, Path]:
+    """A folder of patches, and a tiled and compressed raster."""
+    (folder / "patches").mkdir()
+    for number in range(patches):
+        cv2.imwrite(str(folder / "patches" / f"a_patch_{number:05d}.png"), make_picture(SIDE, SIDE, number))
+    raster = folder / "flight.tif"
+    profile = {"driver": "GTiff", "height": side, "width": side, "count": 3, "dtype": "uint8", "tiled": True}
+    place = {"crs": "EPSG:32749", "transform": geo().Affine(0.1, 0, 430_000, 0, -0.1, 9_160_000)}
+    with geo().open(raster, "w", compress="deflate", **profile, **place) as file:
+        file.write(np.moveaxis(make_picture(side, side, 0), -1, 0))
+    return {"patches": folder / "patches", "raster": raster}
+
+
+def make_batches(path: Path, cfg: PredictConfig) -> list[Tensor]:
+    """The batches that `predict` makes of an input, uint8 [B, 3, h, w]."""
+    if path.is_dir():
+        images = [read_image(item.path) for item in find_items(path, path / "out")]
+        size = cfg.tiling.full_batch(SIDE, SIDE)
+    else:
+        source = open_source(path)
+        rows, columns = (lay_out(side, cfg.tile, cfg.overlap) for side in (source.height, source.width))
+        places = itertools.product(rows.starts, columns.starts)
+        images = [source.read(top, left, rows.size, columns.size)[0] for top, left in places]
+        source.close()
+        size = cfg.batch
+    stacks = [np.stack(images[start : start + size]) for start in range(0, len(images), size)]
+    return [torch.from_numpy(stack).permute(0, 3, 1, 2) for stack in stacks]
+
+
+def predicting(trained: Trained, cfg: PredictConfig, path: Path) -> Callable[[], None]:
+    """The verb on an input, into a new folder each time."""
+
+    def run() -> None:
+        out = Path(cfg.out)
+        shutil.rmtree(out, ignore_errors=True)
+        out.mkdir()
+        with redirect_stdout(StringIO()):
+            Prediction(trained, cfg, out).run(find_items(path, out))
+
+    return run
+
+
+def bare(trained: Trained, batches: list[Tensor]) -> Callable[[], None]:
+    def run() -> None:
+        for batch in batches:
+            trained.probabilities(batch)
+        if trained.device.type == "cuda":
+            torch.cuda.synchronize()
+
+    return run
+
+
+def seconds(work: Callable[[], None]) -> float:
+    begin = time.perf_counter()
+    work()
+    return time.perf_counter() - begin
+
+
+def measure(trained: Trained, cfg: PredictConfig, path: Path, rounds: int) -> str:
+    """A row of the table: both in turn, the first round warms up."""
+    batches = make_batches(path, cfg)
+    loops = {"predict": predicting(trained, cfg, path), "bare": bare(trained, batches)}
+    times: dict[str, list[float]] = {name: [] for name in loops}
+    for number in range(rounds + 1):
+        for name in list(loops) if number % 2 else list(loops)[::-1]:
+            took = seconds(loops[name])
+            if number:
+                times[name].append(took)
+    tiles = sum(batch.shape[0] * batch.shape[2] * batch.shape[3] for batch in batches) / 1e6
+    speed = {name: tiles / statistics.median(values) for name, values in times.items()}
+    ratio = statistics.median(b / p for b, p in zip(times["bare"], times["predict"], strict=True))
+    return (
+        f"| {path.name} | {len(batches)} x {list(batches[0].shape)} | {speed['bare']:.2f} | {speed['predict']:.2f} | "
+        f"{ratio:.1%} | {peak_memory_mib(torch.device('cpu')):,.0f} |"
+    )
+
+
+def main() -> None:
+    """Measure both inputs and print the table."""
+    counts = {"patches": 400, "side": 3000, "rounds": 3}
+    given: dict[str, Any] = {}
+    for argument in sys.argv[1:]:
+        key, _, value = argument.partition("=")
+        if key in counts:
+            counts[key] = int(value)
+        else:
+            given[key] = int(value) if value.isdigit() else value
+    with tempfile.TemporaryDirectory() as folder:
+        cfg = settings(PredictConfig, {"out": str(Path(folder) / "out"), **given}, "")
+        trained = load_trained(cfg.run, pick_device(cfg.device))
+        print(
+            f"{trained.name} on {trained.device}, {torch.get_num_threads()} threads, tile {cfg.tile}, batch {cfg.batch}"
+        )
+        print("| input | batches | bare, megapixels of tiles/s | predict | predict / bare | peak MiB |")
+        print("|---|---|---|---|---|---|")
+        for path in make_inputs(Path(folder), counts["patches"], counts["side"]).values():
+            print(measure(trained, cfg, path, counts["rounds"]), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,190 @@
+"""The verb `predict`: a trained system over images, folders, a data set or one raster of any size."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console as Terminal
+from rich.text import Text
+
+from semiseg.builder import build_bundle
+from semiseg.config import check_missing, settings
+from semiseg.console import tolerant
+from semiseg.engine.device import pick_device
+from semiseg.errors import ConfigError, DataError
+from semiseg.evaluation.subject import check_classes, data_of
+from semiseg.overrides import key_of
+from semiseg.prediction.areas import write_areas
+from semiseg.prediction.images import Source
+from semiseg.prediction.inputs import DataItems, Item, find_items
+from semiseg.prediction.options import PredictConfig
+from semiseg.prediction.outputs import Outputs
+from semiseg.prediction.pipeline import run_pipeline
+from semiseg.prediction.place import geo
+from semiseg.prediction.planes import Held, Part, Planes
+from semiseg.prediction.progress import Meter
+from semiseg.prediction.reading import Hooks, Job
+from semiseg.prediction.record import Record, describe
+from semiseg.prediction.sources import is_raster, open_source
+from semiseg.prediction.visualize import explain_job, thresholds_of
+from semiseg.printable import printable
+from semiseg.trained import System, load_predictor
+
+BLOCK_CACHE = 2**28  # bytes GDAL keeps of decoded blocks: a row of tiles of a raster 50,000 pixels wide
+
+
+def main(config: DictConfig) -> int:
+    """Predict, say what was written; 0. Raises DataError at the end where an image could not be read whole."""
+    node = OmegaConf.masked_copy(config, [f.name for f in fields(PredictConfig)])
+    check_missing(node)
+    cfg = settings(PredictConfig, node, "")
+    device = pick_device(cfg.device)
+    out = Path(cfg.out).expanduser()
+    trained = load_predictor(cfg.run, device)
+    items = choose_items(config, cfg, trained, out)
+    out.mkdir(parents=True, exist_ok=True)
+    with locked(out):
+        Prediction(trained, cfg, out).run(items)
+    return 0
+
+
+def choose_items(config: DictConfig, cfg: PredictConfig, trained: System, out: Path) -> Sequence[Item]:
+    """`input=` where it is given, else the patches of the data set, else those of the run's own."""
+    if cfg.input is not None:
+        return find_items(Path(cfg.input).expanduser(), out)
+    typed = {key_of(override) for override in HydraConfig.get().overrides.task}
+    bundle = build_bundle(OmegaConf.create({"data": data_of(config, trained, typed, out)}))
+    check_classes(trained, bundle.classes, f"data of {bundle.index.root}")
+    return DataItems(bundle, cfg.split)
+
+
+class locked:
+    """One process at a time in an output folder. Raises ConfigError where another has it."""
+
+    def __init__(self, out: Path) -> None:
+        self.out, self._lock = out, FileLock(out / ".lock")
+
+    def __enter__(self) -> None:
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout:
+            raise ConfigError(f"out={self.out} is being written by another process. Wait for it.") from None
+        except NotImplementedError:  # a file system without locks
+            pass
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+
+class Prediction:
+    """One call of the verb: what it opens, where results go, and what it says."""
+
+    def __init__(self, trained: System, cfg: PredictConfig, out: Path) -> None:
+        self.trained, self.cfg, self.out = trained, cfg, out
+        self.outputs = Outputs(out, trained.classes, tuple(cfg.outputs), cfg.smallest_polygon)
+        description = describe(trained.weights, trained.classes, cfg.tile, cfg.overlap, cfg.stretch)
+        self.record = Record(out, {"run": str(trained.weights), **description})
+        self.key = str(sorted(description.items()))
+        self.thresholds = thresholds_of(trained.config, trained.classes.names)
+        self.failed: list[str] = []
+        self.drawn = 0
+        stream = tolerant(sys.stdout)
+        self.terminal = Terminal(file=stream, highlight=False)
+
+    def run(self, items: Sequence[Item]) -> None:
+        """Predict what is not finished yet, then write areas.csv and name what could not be read."""
+        left = [n for n, item in enumerate(items) if not self.is_finished(item)]
+        self.say(f"{len(items) - len(left):,} of {len(items):,} images are predicted already" if len(left) < len(items)
+                 else f"{len(items):,} images to predict")  # fmt: skip
+        rasters = any(is_raster(items[n].path) for n in left)
+        with Meter(self.terminal, len(left)) as meter:
+            hooks = Hooks(self.open, self.planes, self.finish, self.fail, meter.advance)
+            with geo().Env(GDAL_CACHEMAX=BLOCK_CACHE) if rasters else _nothing():
+                self.predict((items[n] for n in left), hooks)
+        if "areas" in self.cfg.outputs:
+            write_areas(self.out / "areas.csv", lambda: newest(self.record), self.trained.classes)
+        self.say(
+            f"{meter.pixels / 1e6:,.1f} megapixels at {meter.megapixels_per_second:.1f} a second. Written: {self.out}"
+        )
+        self.conclude()
+
+    def predict(self, items: Iterator[Item], hooks: Hooks) -> None:
+        run_pipeline(self.trained, items, self.cfg.tiling, hooks, self.trained.device, self.cfg.reading_threads)
+
+    def is_finished(self, item: Item) -> bool:
+        """Whether all its files are there, and the image is the one they were made of."""
+        if item.name not in self.record.finished or not self.outputs.are_there(item):
+            return False
+        return item.path.stat().st_mtime_ns == self.record.finished[item.name]
+
+    def open(self, item: Item) -> Source:
+        return open_source(item.path, self.cfg.stretch)
+
+    def planes(self, job: Job) -> tuple[Planes, int]:
+        """In memory for one tile; in a part file for more, with the rows that an interrupted call left there."""
+        height, width = job.source.height, job.source.width
+        if job.single:
+            return Held(height, width), 0
+        status = job.item.path.stat()
+        key = f"{self.key} {job.item.path} {status.st_size} {status.st_mtime_ns}"
+        part = Part(self.out / "unfinished" / f"{job.item.name}.part", height, width, key)
+        return part, part.rows
+
+    def finish(self, job: Job) -> None:
+        """Write the files of an image, then its line in the record."""
+        entry = self.outputs.write(job)
+        if self.cfg.visualize and self.drawn < self.cfg.visualize_first:
+            self.drawn += 1
+            path = self.out / "visualize" / f"{job.item.name}.png"
+            explain_job(path, job, self.trained.classes, self.thresholds)
+        job.source.close()
+        self.record.add(entry)
+        if isinstance(job.planes, Part):
+            job.planes.remove()
+            _remove_empty(job.planes.path.parent, self.out)
+
+    def fail(self, item: Item, error: DataError) -> None:
+        self.failed.append(str(item.path))
+        self.say(f"Not predicted: {error}", style="yellow")
+
+    def conclude(self) -> None:
+        """Raises DataError where something could not be read, this time or in an earlier call."""
+        holes = [entry for entry in newest(self.record) if entry.problems]
+        for entry in holes:
+            more = f" (and {len(entry.problems) - 1:,} more)" if len(entry.problems) > 1 else ""
+            self.say(f"{entry.image}: {entry.problems[0]}{more}; no data there", style="yellow")
+        said = []
+        if self.failed:
+            said.append(f"{len(self.failed):,} images cannot be read, the first is {self.failed[0]}")
+        if holes:
+            said.append(f"{len(holes):,} have blocks that cannot be read, the first is {holes[0].image}")
+        if said:
+            raise DataError(f"{' and '.join(said)}. All else is predicted; repair them and call again.")
+
+    def say(self, line: str, style: str = "") -> None:
+        self.terminal.print(Text(printable(line), style=style), soft_wrap=True)
+
+
+def newest(record: Record) -> Iterator[Any]:
+    """The last entry of every image."""
+    last = {entry.image: number for number, entry in enumerate(record.entries())}
+    return (entry for number, entry in enumerate(record.entries()) if last[entry.image] == number)
+
+
+def _remove_empty(folder: Path, out: Path) -> None:
+    """The folders that held a part file."""
+    while folder != out and not any(folder.iterdir()):
+        folder.rmdir()
+        folder = folder.parent
+
+
+class _nothing:
+    def __enter__(self) -> None: ...
+    def __exit__(self, *_: object) -> None: ...

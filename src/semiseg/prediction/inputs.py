@@ -1,0 +1,84 @@
+"""What is to be predicted: one file, a folder with all below it, or the patches of a data set."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from semiseg.data.build import DataBundle
+from semiseg.data.layouts.base import IMAGE_SUFFIXES
+from semiseg.errors import DataError
+from semiseg.prediction.sources import RASTER_SUFFIXES
+
+SPLITS = ("unlabeled", "val", "train", "all")
+
+
+@dataclass(frozen=True)
+class Item:
+    """An image and the name of its outputs, a path without suffix; `mask` is its truth where there is one."""
+
+    name: str
+    path: Path
+    mask: Path | None = None
+
+
+class DataItems(Sequence[Item]):
+    """Patches of a data set, made when they are asked for: hundreds of thousands of paths would fill the memory."""
+
+    def __init__(self, bundle: DataBundle, split: str) -> None:
+        self.listed = bundle.index
+        pools = bundle.pools
+        self.patches = np.arange(len(self.listed)) if split == "all" else getattr(pools, split)
+        if not len(self.patches):
+            raise DataError(f"{self.listed.root} has no patch for split={split}. Take another of {', '.join(SPLITS)}.")
+
+    def __len__(self) -> int:
+        return len(self.patches)
+
+    def __getitem__(self, position: int) -> Item:  # pyright: ignore[reportIncompatibleMethodOverride], no slices
+        patch = int(self.patches[position])
+        return Item(self.listed.name(patch), self.listed.image_path(patch), self.listed.mask_path(patch))
+
+
+def find_items(path: Path, out: Path) -> list[Item]:
+    """The image of a file, or every image in and below a folder, in the order of their names.
+
+    What lies in `out` is left out, so that a folder can hold its own predictions. Raises DataError for a path that does
+    not exist, a folder without an image, and for `out` being the folder itself.
+    """
+    if path.is_file():
+        return [Item(path.stem, path)]
+    if not path.is_dir():
+        raise DataError(f"input={path} does not exist. Give an image, a raster or a folder of them.")
+    if path.resolve() == out.resolve():
+        raise DataError(f"out={out} is the folder of the images. Give another, such as out={out / 'predicted'}.")
+    files = sorted(_images_below(path, out.resolve()))
+    if not files:
+        suffixes = ", ".join((*IMAGE_SUFFIXES, *_more_suffixes()))
+        raise DataError(f"{path} and the folders in it hold no image: nothing ends in {suffixes}.")
+    relative = [file.relative_to(path) for file in files]
+    stems = Counter(file.with_suffix("").as_posix() for file in relative)
+    return [Item(_name(short, stems), file) for short, file in zip(relative, files, strict=True)]
+
+
+def _name(file: Path, stems: Counter[str]) -> str:
+    """Two images of one name in one folder keep their suffix: a.jpg and a.tif would have the same outputs."""
+    stem = file.with_suffix("").as_posix()
+    return stem if stems[stem] == 1 else file.as_posix()
+
+
+def _images_below(folder: Path, left_out: Path) -> Iterator[Path]:
+    suffixes = (*IMAGE_SUFFIXES, *_more_suffixes())
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        here = Path(parent)
+        folders[:] = [name for name in folders if (here / name).resolve() != left_out]
+        yield from (here / name for name in names if name.lower().endswith(suffixes) and not name.startswith("."))
+
+
+def _more_suffixes() -> tuple[str, ...]:
+    return tuple(suffix for suffix in RASTER_SUFFIXES if suffix not in IMAGE_SUFFIXES)

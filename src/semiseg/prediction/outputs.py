@@ -1,0 +1,145 @@
+"""The files of a finished image: class map, confidence, overlay and polygons."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from semiseg.contracts import IGNORE_INDEX
+from semiseg.data.classes import ClassMap
+from semiseg.data.index import write_atomically
+from semiseg.inspection.sheet import overlay
+from semiseg.prediction.areas import count_classes, measure
+from semiseg.prediction.images import Source
+from semiseg.prediction.inputs import Item
+from semiseg.prediction.place import Place, geo
+from semiseg.prediction.planes import CLASSES, CONFIDENCE, STRIP_ROWS, Planes
+from semiseg.prediction.polygons import has_geopackage, write_geojson, write_geopackage
+from semiseg.prediction.reading import Job
+from semiseg.prediction.record import Entry
+from semiseg.prediction.sources import is_raster
+
+UInt8 = NDArray[np.uint8]
+Palette = dict[int, tuple[int, int, int, int]] | None
+
+KINDS = ("classes", "confidence", "overlay", "polygons", "areas")
+OVERLAY_SIDE = 2048  # pixels of its longer side at most
+SMALLEST_OVERVIEW = 256  # pixels of its longer side
+RASTER = {
+    "driver": "GTiff", "count": 1, "dtype": "uint8", "nodata": IGNORE_INDEX, "tiled": True, "blockxsize": 512,
+    "blockysize": STRIP_ROWS, "compress": "deflate", "bigtiff": "if_safer",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Where the files of an image go, and which of them are wanted: KINDS but `areas`, which is one file for all."""
+
+    out: Path
+    classes: ClassMap
+    kinds: tuple[str, ...]
+    smallest_polygon: int = 0  # pixels
+
+    def paths(self, item: Item) -> dict[str, Path]:
+        """The file of each kind; the class map always, as every other comes of it."""
+        suffix = ".tif" if is_raster(item.path) else ".png"
+        suffixes = {"classes": suffix, "confidence": suffix, "overlay": ".png", "polygons": ".geojson"}
+        return {
+            kind: self.out / kind / f"{item.name}{ending}"
+            for kind, ending in suffixes.items()
+            if kind == "classes" or kind in self.kinds
+        }
+
+    def are_there(self, item: Item) -> bool:
+        return all(path.is_file() for path in self.paths(item).values())
+
+    def write(self, job: Job) -> Entry:
+        """Every file of a finished image, each under its final name only once it is whole."""
+        source, planes, paths = job.source, job.planes, self.paths(job.item)
+        assert planes is not None
+        palette = palette_of(self.classes)
+        save = write_raster if is_raster(job.item.path) else write_picture
+        save(paths["classes"], planes, CLASSES, source.place, palette)
+        if "confidence" in paths:
+            save(paths["confidence"], planes, CONFIDENCE, source.place, None)
+        if "overlay" in paths:
+            write_png(paths["overlay"], Image.fromarray(draw_overlay(source, planes, self.classes)))
+        if "polygons" in paths:
+            write_geojson(paths["polygons"], planes, source.place, self.classes, self.smallest_polygon)
+            if has_geopackage() and source.place is not None and source.place.crs is not None:
+                geopackage = paths["polygons"].with_suffix(".gpkg")
+                write_geopackage(geopackage, planes, source.place, self.classes, self.smallest_polygon)
+        modified = job.item.path.stat().st_mtime_ns
+        scale = measure(source.place, source.height, source.width)
+        pixels, hectares = count_classes(planes, self.classes.num_classes, scale)
+        method = "pixels" if scale is None else scale.method
+        return Entry(job.item.name, source.height, source.width, pixels, hectares, method, source.problems, modified)
+
+
+def palette_of(classes: ClassMap) -> dict[int, tuple[int, int, int, int]]:
+    """Red, green, blue and opacity of each class id."""
+    return {number: (*color, 255) for number, color in enumerate(classes.colors)}
+
+
+def write_png(path: Path, image: Image.Image) -> None:
+    data = io.BytesIO()
+    image.save(data, "PNG", compress_level=1)
+    write_atomically(path, lambda file: file.write(data.getbuffer()))
+
+
+def write_picture(path: Path, planes: Planes, plane: int, place: Place | None, palette: Palette) -> None:
+    """A PNG: class ids with the classes' colours as its palette, or grey percent. White where there is no data."""
+    image = Image.fromarray(planes.read(plane, 0, planes.height))
+    if palette is not None:
+        table = np.full((256, 3), 255, dtype=np.uint8)
+        table[: len(palette)] = [color[:3] for color in palette.values()]
+        image.putpalette(table.tobytes())
+    write_png(path, image)
+
+
+def write_raster(path: Path, planes: Planes, plane: int, place: Place | None, palette: Palette) -> None:
+    """A tiled, compressed GeoTIFF with overviews, in the place of its source."""
+    rasterio = geo()
+    assert place is not None
+    aside = path.with_name(f"unfinished-{path.name}")
+    aside.parent.mkdir(parents=True, exist_ok=True)
+    profile = RASTER | place.profile
+    with rasterio.open(
+        aside, "w", height=planes.height, width=planes.width, num_threads="all_cpus", **profile
+    ) as raster:
+        if palette is not None:
+            raster.write_colormap(1, palette | {IGNORE_INDEX: (0, 0, 0, 0)})
+        raster.set_band_description(1, "class" if palette else "confidence in percent")
+        for top, strip in planes.strips(plane):
+            raster.write(strip, 1, window=rasterio.windows.Window(0, top, planes.width, len(strip)))
+    factors = overview_factors(planes.height, planes.width)
+    if factors:
+        way = rasterio.enums.Resampling.nearest if palette else rasterio.enums.Resampling.average
+        with rasterio.open(aside, "r+") as raster:
+            raster.build_overviews(factors, way)
+    aside.replace(path)
+
+
+def overview_factors(height: int, width: int) -> list[int]:
+    """2, 4, 8, ... down to an overview of about 256 pixels."""
+    longest, factors = max(height, width), []
+    while longest / 2 ** len(factors) > SMALLEST_OVERVIEW:
+        factors.append(2 ** (len(factors) + 1))
+    return factors
+
+
+def fitted(height: int, width: int, longest: int) -> tuple[int, int]:
+    """Height and width with the longer side at most `longest`."""
+    scale = min(1, longest / max(height, width))
+    return max(1, round(height * scale)), max(1, round(width * scale))
+
+
+def draw_overlay(source: Source, planes: Planes, classes: ClassMap) -> UInt8:
+    """The image under its classes, [h, w, 3], no longer than OVERLAY_SIDE."""
+    size = fitted(source.height, source.width, OVERLAY_SIDE)
+    return overlay(source.thumbnail(*size), planes.thumbnail(CLASSES, *size), classes.colors)

@@ -1,0 +1,102 @@
+"""What is predicted already: the settings of an output folder, and a line for every finished image."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from semiseg.data.classes import ClassMap
+from semiseg.errors import ConfigError
+from semiseg.tracking.local import append_text, write_json
+
+SETTINGS, FINISHED = "predict.json", "finished.jsonl"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A finished image. `pixels` are those of each class and, last, without data; `hectares` those of each class."""
+
+    image: str
+    height: int
+    width: int
+    pixels: list[int]
+    hectares: list[float] | None = None  # None: the image has no place on Earth
+    method: str = "pixels"  # of the areas
+    problems: list[str] = field(default_factory=list)
+    modified: int = 0  # nanoseconds: when the image was last written, as it was predicted
+
+
+class Record:
+    """The images of an output folder that are finished, in a file that outlives a kill.
+
+    Raises ConfigError for a folder that holds the predictions of another model or of other tiles.
+    """
+
+    def __init__(self, out: Path, settings: dict[str, Any]) -> None:
+        self.settings, self.file = out / SETTINGS, out / FINISHED
+        self._lock = threading.Lock()
+        self._check_settings(out, settings)
+        self.finished = {entry.image: entry.modified for entry in self.entries()}
+
+    def _check_settings(self, out: Path, settings: dict[str, Any]) -> None:
+        try:
+            stored = json.loads(self.settings.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            stored = None
+        if stored is None:
+            write_json(self.settings, settings)
+            return
+        for key, value in settings.items():
+            if key != "run" and stored.get(key) != value:
+                raise ConfigError(
+                    f"out={out} holds predictions with {key}={_short(stored.get(key))}, asked for is {_short(value)}. "
+                    "Give another folder, or remove that one."
+                )
+
+    def add(self, entry: Entry) -> None:
+        """Once every output of the image is under its final name. May be called from threads."""
+        with self._lock:
+            append_text(self.file, json.dumps(vars(entry), ensure_ascii=False) + "\n")
+            self.finished[entry.image] = entry.modified
+
+    def entries(self) -> Iterator[Entry]:
+        """The finished images; of one that was predicted again, every entry. A line cut by a kill is passed over."""
+        if not self.file.is_file():
+            return
+        with self.file.open(encoding="utf-8") as lines:
+            for line in lines:
+                try:
+                    yield Entry(**json.loads(line))
+                except (ValueError, TypeError):
+                    continue
+
+
+def fingerprint(weights: Path) -> str:
+    """16 hex digits over the content of a weights file."""
+    digest = hashlib.blake2b(digest_size=8)
+    with weights.open("rb") as file:
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def describe(weights: Path, classes: ClassMap, tile: int, overlap: int, stretch: list[float] | None) -> dict[str, Any]:
+    """The settings that decide what the predictions of a folder are."""
+    return {
+        "weights": fingerprint(weights),
+        "classes": list(classes.names),
+        "colors": [list(color) for color in classes.colors],
+        "tile": tile,
+        "overlap": overlap,
+        "stretch": stretch,
+    }
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

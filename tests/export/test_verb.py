@@ -1,0 +1,83 @@
+"""The verb on a small run: its files, its figures, and the other verbs on what it wrote."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from semiseg.trained import Trained
+
+Verb = Callable[..., int]
+
+
+def refused(capsys: pytest.CaptureFixture[str], status: int) -> str:
+    """The one message of a verb that failed."""
+    printed = capsys.readouterr()
+    assert status == 1 and "Traceback" not in printed.out + printed.err
+    assert printed.err.startswith("semiseg: ") and printed.err.count("\n") == 1
+    return printed.err
+
+
+def test_export_writes_files_figures_and_a_table(
+    semiseg: Verb, trained: Trained, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("semiseg.export.costs.SECONDS", 0)
+    out = tmp_path / "out"
+    assert semiseg("export", f"run={trained.folder.as_posix()}", f"out={out.as_posix()}", "calibration=3") == 0
+    assert {path.name for path in out.iterdir()} == {"model.onnx", "model.int8.onnx", "export.json"}
+    found = json.loads((out / "export.json").read_text(encoding="utf-8"))
+    assert (found["validation_patches"], found["calibration_patches"], found["model"]) == (4, 3, "tiny")
+    network, fp32, int8 = found["systems"]
+    assert fp32["miou"] == pytest.approx(network["miou"], abs=1e-6) and network["miou_change_points"] == 0
+    assert int8["miou_change_points"] == pytest.approx(100 * (int8["miou"] - network["miou"]))
+    assert fp32["shapes"] == [[1, 3, 40, 48], [3, 3, 50, 72]] and fp32["largest_difference"] < found["tolerance"]
+    assert {(row["batch"]) for row in int8["latency"]} == {1, 8} and network["latency"][0]["speedup"] == 1
+    assert network["memory_mib"] is None  # a process of its own does not know a network of the tests
+    assert all(math.isfinite(row["memory_mib"]) and row["memory_mib"] > 20 for row in (fp32, int8))
+    shown = capsys.readouterr().out
+    assert all(part in shown for part in ("PyTorch", "ONNX INT8", "same class", "Load of the", "Written:"))
+
+
+def test_evaluate_and_predict_take_the_file(
+    semiseg: Verb, exported: Path, trained: Trained, data_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("semiseg.evaluation.files.pictures", lambda *_: [])
+    scores = []
+    for number, run in enumerate((trained.folder, exported / "model.onnx")):
+        out = tmp_path / str(number)
+        assert semiseg("evaluate", f"run={run.as_posix()}", f"out={out.as_posix()}", "device=cpu") == 0
+        scores.append(json.loads((out / "evaluation.json").read_text(encoding="utf-8"))["metrics"]["miou"])
+        maps = tmp_path / f"maps{number}"
+        source = (data_root / "flight-c" / "images").as_posix()
+        assert semiseg("predict", f"run={run.as_posix()}", f"input={source}", f"out={maps.as_posix()}") == 0
+    assert scores[0] == pytest.approx(scores[1], abs=1e-6)
+    written = [sorted((tmp_path / f"maps{number}" / "classes").iterdir()) for number in range(2)]
+    assert [path.name for path in written[0]] == [path.name for path in written[1]] and len(written[0]) == 2
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["format=tflite"], "format is 'tflite'"),
+        (["format=[]"], "names no format"),
+        (["calibration=0"], "calibration"),
+        (["out=???"], "No value for out"),
+        (["model.name=x"], "model.name is no setting of an export"),
+    ],
+)
+def test_a_mistake_is_one_message(
+    semiseg: Verb, trained: Trained, tmp_path: Path, capsys: pytest.CaptureFixture[str], overrides: list[str], said: str
+) -> None:
+    out = tmp_path / "out"
+    status = semiseg("export", f"run={trained.folder.as_posix()}", f"out={out.as_posix()}", *overrides)
+    assert said in refused(capsys, status) and not out.exists()
+
+
+def test_what_run_cannot_be(semiseg: Verb, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "x.onnx").write_bytes(b"no model")
+    status = semiseg("evaluate", f"run={(tmp_path / 'x.onnx').as_posix()}")
+    assert "no ONNX file, or it is damaged" in refused(capsys, status)

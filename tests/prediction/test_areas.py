@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import csv
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from semiseg.data.classes import ClassMap
+from semiseg.prediction.areas import count_classes, measure, write_areas
+from semiseg.prediction.outputs import overview_factors, write_raster
+from semiseg.prediction.place import Place
+from semiseg.prediction.planes import CLASSES, Held
+from semiseg.prediction.polygons import write_geojson
+from semiseg.prediction.record import Entry
+
+rasterio = pytest.importorskip("rasterio", reason="rasterio is not installed")
+MAPPING = ClassMap(("soil", "palm"), ((120, 80, 40), (20, 160, 20)))
+
+
+def place(crs: str | None, *transform: float) -> Place:
+    return Place(None if crs is None else rasterio.crs.CRS.from_user_input(crs), rasterio.Affine(*transform))
+
+
+def planes_of(classes: np.ndarray) -> Held:
+    planes = Held(*classes.shape)
+    planes.write(0, np.stack([classes, np.full_like(classes, 80)]))
+    return planes
+
+
+def test_a_projected_raster_is_measured_in_its_plane():
+    scale = measure(place("EPSG:32749", 0.3, 0.4, 430_000, 0.4, -0.3, 9_160_000), 100, 100)
+    assert scale is not None and scale.method == "plane of EPSG:32749"
+    assert scale.hectares(50) == pytest.approx(0.25 / 1e4)  # rotated: not 0.3 times 0.3
+    feet = measure(place("EPSG:2263", 1, 0, 1_000_000, 0, -1, 200_000), 100, 100)
+    assert feet is not None and feet.hectares(0) == pytest.approx(0.3048006**2 / 1e4, rel=1e-5)
+
+
+@pytest.mark.parametrize("latitude", [0.0, -7.6, 45.0, 60.0])
+def test_degrees_are_measured_on_the_ellipsoid(latitude: float):
+    """Against the radii of curvature of WGS 84."""
+    side = 1e-5
+    scale = measure(place("EPSG:4326", side, 0, 110.0, 0, -side, latitude + 50 * side), 100, 100)
+    a, e2, phi = 6_378_137.0, 0.00669437999014, math.radians(latitude)
+    root = 1 - e2 * math.sin(phi) ** 2
+    east, north = a / math.sqrt(root) * math.cos(phi), a * (1 - e2) / root**1.5
+    assert scale is not None and scale.method == "WGS 84 ellipsoid"
+    assert scale.hectares(50) == pytest.approx(math.radians(side) ** 2 * east * north / 1e4, rel=1e-5)
+
+
+def test_web_mercator_is_not_measured_in_its_plane():
+    """At 60 degrees it shows every area four times too large."""
+    y = 6_378_137 * math.log(math.tan(math.pi / 4 + math.radians(60) / 2))
+    scale = measure(place("EPSG:3857", 1, 0, 0, 0, -1, y), 10, 10)
+    assert scale is not None and scale.method == "WGS 84 ellipsoid"
+    assert scale.hectares(5) == pytest.approx(0.25 / 1e4, rel=0.01)
+
+
+def test_without_a_crs_there_are_no_hectares():
+    assert measure(None, 10, 10) is None and measure(place(None, 1, 0, 0, 0, -1, 0), 10, 10) is None
+
+
+def test_classes_are_counted_and_holes_are_not_land(tmp_path: Path):
+    classes = np.random.default_rng(0).integers(0, 2, (1100, 30), dtype=np.uint8)
+    classes[:100] = 255
+    scale = measure(place("EPSG:32749", 10, 0, 430_000, 0, -10, 9_160_000), *classes.shape)
+    pixels, hectares = count_classes(planes_of(classes), 2, scale)
+    assert pixels == [(classes == 0).sum(), (classes == 1).sum(), 3000] and hectares is not None
+    assert hectares == pytest.approx([pixels[0] * 0.01, pixels[1] * 0.01])
+    entry = Entry("flight", 1100, 30, pixels, hectares, "plane")
+    write_areas(tmp_path / "areas.csv", lambda: [entry, entry], MAPPING)
+    with (tmp_path / "areas.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["image"] for row in rows] == ["(all)", "(all)", "flight", "flight", "flight", "flight"]
+    assert int(rows[0]["pixels"]) == 2 * pixels[0] and float(rows[1]["share"]) == pytest.approx(
+        pixels[1] / 30_000, abs=1e-6
+    )
+    assert float(rows[0]["hectares"]) == pytest.approx(2 * hectares[0], rel=1e-5)
+
+
+def test_polygons_are_the_pixels_of_their_class(tmp_path: Path):
+    """Cut at the edges of blocks; small ones join their neighbour; holes have none."""
+    from semiseg.prediction import polygons
+
+    classes = np.zeros((60, 70), dtype=np.uint8)
+    classes[10:30, 10:40] = 1
+    classes[50, 60] = 1
+    classes[:5] = 255
+    where = place(None, 1, 0, 0, 0, 1, 0)
+    write_geojson(tmp_path / "all.geojson", planes_of(classes), where, MAPPING, 0)
+    write_geojson(tmp_path / "large.geojson", planes_of(classes), where, MAPPING, 4)
+    found = json.loads((tmp_path / "all.geojson").read_text(encoding="utf-8"))["features"]
+    assert sorted(f["properties"]["class"] for f in found) == ["palm", "palm", "soil"]
+    shapes = [(f["geometry"], f["properties"]["class_id"]) for f in found]
+    again = rasterio.features.rasterize(shapes, (60, 70), fill=255, dtype="uint8")
+    np.testing.assert_array_equal(again, classes)
+    large = json.loads((tmp_path / "large.geojson").read_text(encoding="utf-8"))["features"]
+    assert sorted(f["properties"]["class"] for f in large) == ["palm", "soil"]
+    blocks = [len(block) for block in polygons.areas(planes_of(classes), None, 0)]
+    assert blocks == [3]
+
+
+def test_a_large_map_has_overviews_and_is_compressed(tmp_path: Path):
+    assert overview_factors(256, 200) == [] and overview_factors(50_000, 40_000)[-1] == 256
+    classes = np.zeros((1200, 700), dtype=np.uint8)
+    classes[:, 300:] = 1
+    path = tmp_path / "map.tif"
+    write_raster(path, planes_of(classes), CLASSES, place("EPSG:32749", 1, 0, 0, 0, -1, 0), {0: (1, 2, 3, 255)})
+    with rasterio.open(path) as raster:
+        assert raster.overviews(1) == [2, 4, 8] and raster.profile["compress"] == "deflate" and raster.profile["tiled"]
+        np.testing.assert_array_equal(raster.read(1), classes)
+        assert set(np.unique(raster.read(1, out_shape=(150, 88)))) == {0, 1}
+    assert path.stat().st_size < classes.size // 20
+    assert [file.name for file in tmp_path.iterdir()] == ["map.tif"]

@@ -1,0 +1,267 @@
+"""`semiseg predict` from the command line to the files."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from semiseg.cli import main
+
+rasterio = pytest.importorskip("rasterio", reason="rasterio is not installed")
+Verb = Callable[..., int]
+ALL = "outputs=[classes,confidence,overlay,polygons,areas]"
+SMALL = ("tile=64", "overlap=16", "batch=2", "device=cpu")
+
+
+@pytest.fixture
+def predict(trained_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Verb:
+    """Run the verb on tmp_path / "in", writing to tmp_path / "out"; its exit status."""
+    monkeypatch.setattr(sys, "argv", sys.argv)
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+
+    def run(*overrides: str) -> int:
+        given = {text.partition("=")[0] for text in overrides}
+        places = {"run": trained_run, "input": tmp_path / "in", "out": tmp_path / "out"}
+        typed = [f"{key}={path.as_posix()}" for key, path in places.items() if key not in given]
+        with pytest.raises(SystemExit) as stop:
+            main(["predict", *typed, *SMALL, *overrides])
+        assert isinstance(stop.value.code, int)
+        return stop.value.code
+
+    return run
+
+
+def write_png(path: Path, image: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(path), image[..., ::-1])
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_raster_keeps_its_place(predict: Verb, make_raster, tmp_path: Path):
+    rotated = rasterio.Affine(0.4, 0.3, 430_000, 0.3, -0.4, 9_160_000)
+    source = make_raster(transform=rotated)
+    assert predict(f"input={source.as_posix()}", ALL) == 0
+    with rasterio.open(tmp_path / "out" / "classes" / "flight.tif") as raster:
+        assert raster.crs.to_epsg() == 32749 and raster.transform == rotated
+        assert raster.nodata == 255 and raster.colormap(1)[1][:3] == (20, 160, 20)
+        assert raster.shape == (150, 210) and raster.read(1).max() <= 2
+    with rasterio.open(tmp_path / "out" / "confidence" / "flight.tif") as raster:
+        percent = raster.read(1)
+        assert raster.transform == rotated and percent.min() >= 33 and percent.max() <= 100
+    rows = rows_of(tmp_path / "out" / "areas.csv")
+    assert sum(int(row["pixels"]) for row in rows if row["image"] == "flight") == 150 * 210
+    hectares = sum(float(row["hectares"]) for row in rows if row["image"] == "(all)")
+    assert hectares == pytest.approx(150 * 210 * 0.25 / 10_000, rel=1e-3)
+    assert not (tmp_path / "out" / "unfinished").exists()
+
+
+def test_polygons_cover_the_classes(predict: Verb, make_raster, tmp_path: Path):
+    assert predict(f"input={make_raster().as_posix()}", ALL) == 0
+    found = json.loads((tmp_path / "out" / "polygons" / "flight.geojson").read_text(encoding="utf-8"))
+    assert found["features"] and {f["properties"]["class"] for f in found["features"]} <= {"soil", "palm", "road"}
+    longitude, latitude = found["features"][0]["geometry"]["coordinates"][0][0]
+    assert 110 < longitude < 111 and -8 < latitude < -7
+    pyogrio, shapely = pytest.importorskip("pyogrio"), pytest.importorskip("shapely")
+    meta, _, wkb, _ = pyogrio.raw.read(tmp_path / "out" / "polygons" / "flight.gpkg")
+    assert meta["crs"] == "EPSG:32749" and len(wkb) == len(found["features"])
+    assert shapely.area(shapely.from_wkb(wkb)).sum() == pytest.approx(150 * 210 * 0.25)
+
+
+def test_a_folder_keeps_its_structure_and_images_of_one_size_share_batches(
+    predict: Verb, tmp_path: Path, picture, monkeypatch
+):
+    from semiseg.trained import Trained
+
+    batches: list[int] = []
+    original = Trained.probabilities
+    monkeypatch.setattr(Trained, "probabilities", lambda self, x: (batches.append(len(x)), original(self, x))[1])
+    for number in range(5):
+        write_png(tmp_path / "in" / f"flight {number % 2}" / f"{number}.png", picture[:64, :64])
+    write_png(tmp_path / "in" / "small.png", picture[:40, :36])
+    assert predict(ALL) == 0
+    assert sorted(batches) == [1, 1, 2, 2]
+    out = tmp_path / "out"
+    with Image.open(out / "classes" / "flight 1" / "3.png") as image:
+        assert image.mode == "P" and image.size == (64, 64) and image.getpalette()[3:6] == [20, 160, 20]
+        assert np.asarray(image).max() <= 2
+    with Image.open(out / "classes" / "small.png") as image:
+        assert image.size == (36, 40)
+    assert (out / "overlay" / "flight 0" / "4.png").is_file() and (out / "polygons" / "small.geojson").is_file()
+    rows = rows_of(out / "areas.csv")
+    assert {row["method"] for row in rows} == {"pixels"} and not any(row["hectares"] for row in rows)
+    assert sum(float(row["share"]) for row in rows if row["image"] == "(all)") == pytest.approx(1, abs=1e-5)
+
+
+def test_a_second_call_goes_on(predict: Verb, tmp_path: Path, picture, capsys):
+    for number in range(3):
+        write_png(tmp_path / "in" / f"{number}.png", picture[:64, :64])
+    assert predict() == 0
+    kept, removed = (tmp_path / "out" / "classes" / f"{number}.png" for number in (0, 1))
+    before = kept.stat().st_mtime_ns
+    removed.unlink()
+    capsys.readouterr()
+    assert predict() == 0
+    assert "2 of 3 images are predicted already" in capsys.readouterr().out
+    assert removed.is_file() and kept.stat().st_mtime_ns == before
+    assert len([row for row in rows_of(tmp_path / "out" / "areas.csv") if row["image"] == "1"]) <= 3
+
+
+def test_an_interrupted_raster_goes_on_from_its_finished_strips(
+    predict: Verb, make_raster, tmp_path: Path, monkeypatch, trained_run: Path
+):
+    """Interrupted after any number of strips, the end is the same, byte by byte, and nothing is half-written."""
+    from semiseg.trained import Trained
+
+    make_raster()
+    assert predict(f"out={(tmp_path / 'whole').as_posix()}") == 0
+    original, calls, limit = Trained.probabilities, [], 5
+
+    def counted(self: Trained, images):
+        calls.append(len(images))
+        if len(calls) > limit:
+            raise KeyboardInterrupt
+        return original(self, images)
+
+    monkeypatch.setattr(Trained, "probabilities", counted)
+    assert predict() == 130
+    assert not (tmp_path / "out" / "classes").exists()
+    state = json.loads((tmp_path / "out" / "unfinished" / "flight.part.json").read_text(encoding="utf-8"))
+    assert 0 < state["rows"] < 150
+    calls.clear()
+    limit = 10**6
+    assert predict() == 0
+    names = ("whole", "out")
+    whole, resumed = (rasterio.open(tmp_path / name / "classes" / "flight.tif").read(1) for name in names)
+    np.testing.assert_array_equal(whole, resumed)
+    assert len(calls) < 8  # of the 8 batches that the whole raster takes
+
+
+def test_what_cannot_be_read_is_named_and_the_rest_goes_on(predict: Verb, tmp_path: Path, picture, make_raster, capsys):
+    write_png(tmp_path / "in" / "good.png", picture[:64, :64])
+    (tmp_path / "in" / "bad.png").write_bytes(b"broken")
+    (tmp_path / "in" / "bad.tif").write_bytes(b"broken")
+    assert predict() == 1
+    out, err = capsys.readouterr()
+    assert "bad.png" in out and "bad.tif" in out and err.count("\n") == 1 and "2 images cannot be read" in err
+    assert [path.name for path in (tmp_path / "out" / "classes").iterdir()] == ["good.png"]
+
+
+def test_a_corrupt_block_is_no_data(predict: Verb, make_raster, tmp_path: Path, capsys):
+    path = make_raster(tiled=True, blockxsize=64, blockysize=64, compress="deflate")
+    with rasterio.open(path) as raster:
+        offset = int(raster.get_tag_item("BLOCK_OFFSET_3_0", "TIFF", bidx=1))
+    data = path.read_bytes()
+    path.write_bytes(data[:offset] + b"\xff" * 300 + data[offset + 300 :])
+    assert predict(ALL) == 1
+    assert "blocks that cannot be read, the first is flight" in capsys.readouterr().err
+    with rasterio.open(tmp_path / "out" / "classes" / "flight.tif") as raster:
+        classes = raster.read(1)
+    hole = np.zeros((150, 210), dtype=np.bool_)
+    hole[:64, 192:] = True
+    np.testing.assert_array_equal(classes == 255, hole)
+    assert predict(ALL) == 1  # it is not forgotten
+    path.write_bytes(data)
+    assert predict(ALL) == 0  # repaired, it is predicted again
+    with rasterio.open(tmp_path / "out" / "classes" / "flight.tif") as raster:
+        assert (raster.read(1) != 255).all()
+
+
+def test_rasters_of_every_kind(predict: Verb, make_raster, tmp_path: Path, picture):
+    holed = np.concatenate([picture, np.full((150, 210, 1), 255, np.uint8)], -1)
+    holed[:70, :80, 3] = 0
+    make_raster("grey.tif", picture[..., :1])
+    make_raster("alpha.tif", holed, alpha=True)
+    make_raster("wide.tif", picture.astype(np.uint16) * 257)
+    make_raster("loose.tif", crs=None, transform=rasterio.Affine.identity())
+    make_raster("tiny.tif", picture[:5, :7])
+    make_raster("degrees.tif", crs="EPSG:4326", transform=rasterio.Affine(1e-5, 0, 110.4, 0, -1e-5, -7.6))
+    assert predict(ALL) == 0
+    maps = {path.stem: rasterio.open(path) for path in (tmp_path / "out" / "classes").iterdir()}
+    assert maps.keys() == {"grey", "alpha", "wide", "loose", "tiny", "degrees"}
+    assert (maps["alpha"].read(1)[:70, :80] == 255).all() and (maps["alpha"].read(1)[70:] != 255).all()
+    assert maps["loose"].crs is None and maps["tiny"].shape == (5, 7)
+    rows = rows_of(tmp_path / "out" / "areas.csv")
+    area = {name: sum(float(r["hectares"] or 0) for r in rows if r["image"] == name) for name in maps}
+    assert area["grey"] == pytest.approx(150 * 210 * 0.25e-4, rel=1e-3) and area["loose"] == 0
+    metres = 1e-5 * 111_320  # of a hundred-thousandth of a degree, times its cosine to the east
+    assert area["degrees"] == pytest.approx(150 * 210 * metres**2 * np.cos(np.radians(7.6)) / 1e4, rel=0.01)
+    assert {r["method"] for r in rows if r["image"] == "degrees"} == {"WGS 84 ellipsoid"}
+
+
+def test_patches_of_a_data_set_with_their_truth(predict: Verb, salak_root: Path, tmp_path: Path, trained_run: Path):
+    import torch
+
+    from semiseg.evaluation.subject import write_classes
+    from semiseg.trained import load_trained
+
+    mapping = tmp_path / "classes.csv"
+    write_classes(mapping, load_trained(trained_run, torch.device("cpu")).classes)
+    for mask in salak_root.glob("*/masks/*.png"):
+        cv2.imwrite(str(mask), np.full((32, 32), 1, dtype=np.uint8))
+    data = ("data=salak", f"data.root={salak_root.as_posix()}", f"data.class_mapping={mapping.as_posix()}")
+    settings = (*data, "data.cache_dir=" + (tmp_path / "cache").as_posix(), "input=null")
+    assert predict(*settings, "split=unlabeled") == 0
+    assert len(list((tmp_path / "out" / "classes").rglob("*.png"))) == 8
+    assert (tmp_path / "out" / "classes" / "salak-2-1" / "images" / "e_patch_000_000.png").is_file()
+    assert predict(*settings, "split=val", "visualize=true", "visualize_first=2", f"out={tmp_path / 'val'}") == 0
+    pictures = list((tmp_path / "val" / "visualize").rglob("*.png"))
+    assert len(pictures) == 2 and cv2.imread(str(pictures[0])).shape[1] > 6 * 64  # six panels
+
+
+def test_out_inside_the_input_is_not_predicted_again(predict: Verb, tmp_path: Path, picture):
+    write_png(tmp_path / "in" / "a.png", picture[:64, :64])
+    inside = f"out={(tmp_path / 'in' / 'predicted').as_posix()}"
+    assert predict(inside, ALL) == 0
+    assert predict(inside, ALL) == 0
+    assert [p.name for p in (tmp_path / "in" / "predicted" / "classes").rglob("*.*")] == ["a.png"]
+
+
+def test_two_images_of_one_name(predict: Verb, tmp_path: Path, picture, make_raster):
+    write_png(tmp_path / "in" / "flight.png", picture[:64, :64])
+    make_raster()
+    assert predict() == 0
+    names = sorted(path.name for path in (tmp_path / "out" / "classes").iterdir())
+    assert names == ["flight.png.png", "flight.tif.tif"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (("input=nowhere",), "input=nowhere does not exist"),
+        (("overlap=40",), "overlap=40 is more than half of tile=64"),
+        (("outputs=[maps]",), "outputs is 'maps'"),
+        (("stretch=[5,5]",), "stretch=[5, 5]"),
+        (("run=nowhere",), "run=nowhere does not exist"),
+        (("tiles=3",), "there is no group or key 'tiles'"),
+        (("device=tpu",), "device is 'tpu'"),
+    ],
+)
+def test_wrong_settings_are_one_clear_line(predict: Verb, tmp_path: Path, picture, capsys, overrides, message):
+    write_png(tmp_path / "in" / "a.png", picture[:64, :64])
+    assert predict(*overrides) == 1
+    err = capsys.readouterr().err
+    assert message in err and err.count("\n") == 1
+
+
+def test_wrong_folders_are_one_clear_line(predict: Verb, tmp_path: Path, picture, capsys):
+    (tmp_path / "in").mkdir()
+    assert predict() == 1
+    assert "hold no image" in capsys.readouterr().err
+    write_png(tmp_path / "in" / "a.png", picture[:64, :64])
+    assert predict(f"out={(tmp_path / 'in').as_posix()}") == 1
+    assert "is the folder of the images" in capsys.readouterr().err
+    assert predict() == 0
+    assert predict("tile=96") == 1
+    assert "holds predictions with tile=64, asked for is 96" in capsys.readouterr().err
