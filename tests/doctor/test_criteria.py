@@ -72,6 +72,30 @@ def test_a_supervised_run_is_not_held_against_st_pixels(course: Course) -> None:
     assert {row.shown for row in never_started.criteria if row.name == "ST pixels"} == {"none"}
 
 
+def test_more_pixels_than_the_batch_has_are_not_asked_for(course: Course) -> None:
+    """Four unlabelled crops of 64: 16,384 pixels, of which 12,288 are kept."""
+    kept = {"st/pixels": [8_192.0, 12_288.0], "st/coverage": [0.5, 0.75]}
+    history = course({"val/miou": [0.1, 0.76], "gap": [0.0, 0.04]} | kept, every=10_000)
+    verdict = judge(SOFTMAX, history)
+    assert verdict.level == "excellent"
+    rows = {row.level: row for row in verdict.criteria if row.name == "ST pixels"}
+    assert rows["minimum"].met and not rows["minimum"].obstacle
+    for level, target in (("good", "> 30,000"), ("excellent", "> 40,000")):
+        row = rows[level]
+        assert (row.met, row.missed, row.remedy, row.target) == (False, False, "", target)
+        assert (
+            f"{target} or higher cannot be met at this crop and batch (the whole unlabelled batch has 16,384"
+            in row.obstacle
+        )
+    assert verdict.note == rows["good"].obstacle
+    wide = course({"val/miou": [0.76], "gap": [0.04], "st/pixels": [12_288.0], "st/coverage": [0.1]}, every=20_000)
+    assert judge(SOFTMAX, wide).level == "minimum"  # 122,880 pixels, of which more could be kept
+    summary = SOFTMAX | {"best_val_miou": 0.72, "gap": 0.03, "st_pixels": 12_288.0, "st_coverage": 0.75, "steps": 9}
+    assert judge(summary, {}).level == "good"
+    none = summary | {"st_pixels": 0.0, "st_coverage": 0.0}
+    assert judge(none, {}).level == "below minimum"  # nothing was kept: how many there were is not known
+
+
 def test_only_the_first_twenty_thousand_iterations_count(course: Course) -> None:
     late = course({"val/miou": [0.5, 0.8], "gap": [0.01, 0.01], "st/pixels": [50_000, 5.0]}, every=20_000)
     verdict = judge(SOFTMAX, late)

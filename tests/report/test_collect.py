@@ -7,8 +7,9 @@ import pytest
 from omegaconf import OmegaConf
 
 from semiseg.errors import ConfigError, SemisegError
-from semiseg.report.collect import Filters, Run, find_runs, read_overrides, read_run
+from semiseg.report.collect import Filters, Run, find_runs, read_run
 from semiseg.report.options import CompareConfig
+from semiseg.report.recorded import fault, read_overrides
 from semiseg.tracking import write_json
 
 
@@ -20,9 +21,15 @@ def test_runs_are_found_at_any_depth_and_nothing_else_is(tmp_path):
     (tmp_path / "exp" / "cut").mkdir()
     (tmp_path / "exp" / "cut" / "summary.json").write_text('{"status": "fin', encoding="utf-8")
     write_json(tmp_path / "multirun" / "2026-11-21" / "sweep.json", {"jobs": []})
+    (tmp_path / "exp" / "killed" / ".hydra").mkdir(parents=True)
+    (tmp_path / "exp" / "killed" / ".hydra" / "config.yaml").write_text("seed: 4\nmodel: {name: v2}", encoding="utf-8")
     found = find_runs(tmp_path)
+    killed = next(run for run in found.runs if run.folder.name == "killed")
+    assert (killed.model, killed.seed, killed.status) == ("v2", "4", "no summary")
     runs = {run.folder.relative_to(tmp_path).as_posix(): run.finished for run in found.runs}
-    assert runs == {"exp/a": True, "exp/crashed": False, "exp/cut": False, "multirun/2026-11-21/0": True}
+    assert runs == {
+        "exp/a": True, "exp/crashed": False, "exp/cut": False, "exp/killed": False, "multirun/2026-11-21/0": True,
+    }  # fmt: skip
     assert found.sweeps == [tmp_path / "multirun" / "2026-11-21" / "sweep.json"]
 
 
@@ -76,6 +83,39 @@ def test_numbers_that_are_missing_or_no_numbers_are_none(tmp_path):
 def test_damaged_matrices_count_as_none(tmp_path, content):
     (tmp_path / "confusion_best.npz").write_bytes(content)
     assert Run(tmp_path, {}).matrices() is None
+
+
+@pytest.mark.parametrize(
+    ("text", "wrong"),
+    [
+        ('{"status": "finished", "best_val_m', "summary.json is damaged or cut off (Unterminated string"),
+        ("[1, 2]", "summary.json holds [1, 2] instead of names and values"),
+        ('{"best_val_miou": "abc"}', 'best_val_miou in summary.json is "abc" instead of a number from 0 to 1'),
+        ('{"best_val_miou": [0.5]}', "best_val_miou in summary.json is [0.5] instead of a number from 0 to 1"),
+        ('{"best_val_miou": -0.1}', "best_val_miou in summary.json is -0.1 instead of a number from 0 to 1"),
+        ('{"best_val_miou": NaN}', "best_val_miou in summary.json is NaN instead of a number from 0 to 1"),
+        ('{"best_val_miou": true}', "best_val_miou in summary.json is true instead of a number from 0 to 1"),
+        ('{"parameters": -5}', "parameters in summary.json is -5 instead of a number of 0 or more"),
+        ('{"classes": "road"}', 'classes in summary.json is "road" instead of a list'),
+        ('{"class_iou": {"road": 7}}', "class_iou of road in summary.json is 7 instead of a number from 0 to 1"),
+        ('{"colors": {"road": 7}}', "the color of road in summary.json is 7 instead of three numbers from 0 to 255"),
+    ],
+)
+def test_a_summary_that_cannot_be_true_is_no_finished_run(tmp_path, text, wrong):
+    (tmp_path / "summary.json").write_text(text, encoding="utf-8")
+    run = read_run(tmp_path)
+    assert run.fault.startswith(wrong) and run.status == "damaged" and not run.finished
+
+
+def test_a_summary_of_an_older_version_lacks_values_without_being_wrong(make_run, tmp_path):
+    assert read_run(make_run(tmp_path / "a")).fault == "" == fault({}) == fault({"gap": None, "classes": None})
+
+
+def test_a_job_is_called_by_its_sweep_and_number(tmp_path):
+    named = Run(tmp_path / "s" / "3", {"name": "3", "sweep": "s"})
+    write_json(tmp_path / "t" / "sweep.json", {"jobs": []})
+    assert (named.label, Run(tmp_path / "t" / "4", {}).label) == ("s/3", "t/4")
+    assert Run(tmp_path / "u" / "v3", {}).label == "v3"
 
 
 def tagged(folder: Path, **facts) -> Run:

@@ -1,5 +1,6 @@
 import csv
 import io
+import os
 from contextlib import redirect_stdout
 from pathlib import Path
 
@@ -51,13 +52,16 @@ def test_finished_runs_are_compared_and_unfinished_ones_named(runs):
     found = tables(comparison)
     scores = found["Scores / Scores, held against v1"]
     assert [(row[0], row[1], row[5]) for row in scores] == [("v3", "0, 1", "better"), ("v1", "0, 1", "baseline")]
-    assert [row[:3] for row in found["Not in the comparison / Unfinished runs"]] == [["exp/c0", "v1", "interrupted"]]
-    assert comparison.facts["Runs"].startswith("4 compared, 1 unfinished")
+    assert [row[:4] for row in found["Not in the comparison / Unfinished runs"]] == [
+        ["exp/c0", "v1", "0", "interrupted"]
+    ]
+    assert comparison.facts["Runs"].startswith("4 compared, 1 unfinished, below")
     expected = {
         "Side by side",
         "Scores",
         "Classes",
-        "Pseudo labels and cost",
+        "Pseudo labels",
+        "Efficiency",
         "Criteria and bad signs",
         "Configurations",
         "Provenance",
@@ -69,6 +73,26 @@ def test_a_baseline_can_be_chosen(runs):
     assert "Scores / Scores, held against v3" in tables(compared(runs, "a1"))
     with pytest.raises(SemisegError, match=r"baseline=v9 is none .* v1, v3"):
         compared(runs, "v9")
+
+
+def test_a_baseline_that_fits_several_recipes_is_told_of(runs, make_run):
+    make_run(runs / "exp" / "slow", model="v1", overrides={"optim.lr": 1e-5})
+    comparison = compared(runs, "v1")
+    assert comparison.facts["Baseline"].endswith(" (one of 2 that fit)")
+    (note,) = [note for section in comparison.sections[0] for note in section.notes if "fits 2 recipes" in note]
+    assert "v1 optim.lr=0.00025" in note and "v1 optim.lr=1e-05" in note
+    assert compared(runs, "v1 optim.lr=1e-05").facts["Baseline"] == "v1 optim.lr=1e-05"
+
+
+def test_a_summary_that_cannot_be_true_is_named_and_left_out(runs, make_run):
+    make_run(runs / "exp" / "wrong", model="v1", seed=2, summary={"best_val_miou": "abc"})
+    comparison = compared(runs)
+    rows = {row[0]: row for row in tables(comparison)["Not in the comparison / Unfinished and damaged runs"]}
+    assert rows["exp/wrong"][3:5] == [
+        "damaged",
+        'best_val_miou in summary.json is "abc" instead of a number from 0 to 1',
+    ]
+    assert comparison.facts["Runs"].startswith("4 compared, 1 unfinished, 1 with a damaged summary, below")
 
 
 def test_runs_on_other_data_are_apart_and_the_report_says_why(runs, make_run):
@@ -97,7 +121,7 @@ def test_runs_of_older_versions_are_reported_as_far_as_they_go(tmp_path):
     write_json(tmp_path / "bare" / "summary.json", {"status": "finished"})
     comparison = compared(tmp_path)
     assert len(comparison.cohorts) == 2
-    assert any(note == "bare, old: no config (.hydra/config.yaml)." for note in comparison.leftovers.notes)
+    assert any(note.startswith("bare, old: no .hydra/config.yaml, so") for note in comparison.leftovers.notes)
 
 
 @pytest.fixture(scope="module")
@@ -108,10 +132,12 @@ def report(make_run, tmp_path_factory) -> tuple[Path, str]:
         make_run(root / f"a{seed}", model="v3", seed=seed, miou=0.6)
         make_run(root / f"b{seed}", model="v1", seed=seed, miou=0.4)
     make_run(root / "c", summary={"status": "failed"})
-    write_json(
-        root / "s" / "sweep.json",
-        {"jobs": [{"number": 4, "overrides": ["optim.lr=9"], "status": "failed", "error": "NaN"}]},
-    )
+    make_run(root / "older", model="v3", seed=0, miou=0.6)
+    os.utime(root / "older" / "summary.json", (1, 1))
+    jobs: list[dict[str, object]] = [{"number": 4, "overrides": ["optim.lr=9"], "status": "failed", "error": "NaN"}]
+    jobs.append({"number": 5, "overrides": ["optim.lr=1"], "status": "failed", "error": "continued by itself since"})
+    make_run(root / "s" / "5", model="v2", miou=0.5, summary={"sweep": "s", "name": "5"})
+    write_json(root / "s" / "sweep.json", {"jobs": jobs})
     printed = io.StringIO()
     with redirect_stdout(printed):
         main(configured(f"runs='{root.as_posix()}'", "tracking=none"))
@@ -124,7 +150,9 @@ def test_a_class_that_is_never_a_pseudo_label_is_no_obstacle(make_run, tmp_path)
     folder = make_run(tmp_path / "a", model="v3", classes=classes, overrides=thresholds)
     assert "null" in (folder / ".hydra" / "config.yaml").read_text(encoding="utf-8")
     run = read_run(folder)
-    missed = [row.remedy for row in judge(run.summary, run.history, run.settings).criteria if not row.met]
+    wide = {name: each for name, each in run.history.items() if name != "st/coverage"}  # a batch of any size
+    summary = {key: value for key, value in run.summary.items() if key != "st_coverage"}
+    missed = [row.remedy for row in judge(summary, wide, run.settings).criteria if not row.met]
     assert any("class_thresholds=[0.5" in remedy and "null" in remedy for remedy in missed), missed
 
 
@@ -152,9 +180,17 @@ def test_the_verb_writes_page_markdown_csv_and_figures(report):
     assert "Scores, held against v1" in page and "Provenance" in page
     with (out / "results.csv").open(encoding="utf-8", newline="") as file:
         lines = {line["name"]: line for line in csv.DictReader(file)}
-    assert lines["a1"]["status"] == "finished" and lines["c"]["status"] == "failed"
+    assert lines["a1"]["status"] == "finished" and lines["a1"]["left_out"] == ""
     assert lines["b0"]["loss"] == "ce" and float(lines["b0"]["iou/Jalan"]) < float(lines["a0"]["iou/Jalan"])
-    assert len(find_runs(out.parent).runs) == 5  # the report is no run
+    assert (lines["a0"]["recipe"], lines["a0"]["verdict"], lines["b1"]["verdict"]) == ("v3", "better", "baseline")
+    assert 0 < float(lines["a0"]["low"]) < float(lines["a0"]["difference"]) < float(lines["a1"]["high"])
+    left_out = {name: (line["status"], line["left_out"], line["sweep"]) for name, line in lines.items()}
+    assert left_out["c"] == ("failed", "ended with an error", "") and left_out["4"] == ("failed", "NaN", "s")
+    assert left_out["older"] == ("finished", "a later run has the same recipe, seed and data", "")
+    assert left_out["5"] == ("finished", "", "s") and lines["older"]["recipe"] == ""
+    assert "6 compared" not in markdown and "5 compared, 1 repeated, 1 unfinished, 1 failed in sweeps" in markdown
+    assert "| s/5 | v2 |" in markdown  # not the number alone
+    assert len(find_runs(out.parent).runs) == 7  # the report is no run
 
 
 def test_filters_that_nothing_fits_say_so(runs):

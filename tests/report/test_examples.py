@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib import rc_context
 
 from semiseg.report.collect import Run, find_runs
 from semiseg.report.comparable import cohorts
-from semiseg.report.drawing import Picture
+from semiseg.report.drawing import STYLE, Picture
 from semiseg.report.examples import (
     FALLBACK,
     NEUTRAL,
@@ -27,7 +29,7 @@ from semiseg.report.examples import (
     read_patches,
     share_right,
 )
-from semiseg.report.group import Cohort, find_baseline
+from semiseg.report.group import Cohort, baselines
 
 COLORS = np.zeros((256, 3), np.uint8)
 COLORS[:3] = [(0, 0, 0), (0, 0, 250), (250, 0, 0)]
@@ -36,7 +38,7 @@ COLORS[255] = NEUTRAL
 
 def cohort_of(root: Path) -> Cohort:
     (cohort,) = cohorts(find_runs(root).runs)
-    return replace(cohort, baseline=find_baseline(cohort.groups, None))
+    return replace(cohort, baseline=baselines(cohort.groups, None)[0])
 
 
 def drawn(root: Path) -> Picture:
@@ -116,8 +118,42 @@ def test_runs_without_readable_examples_are_named(make_run, tmp_path):
     (tmp_path / "v2" / "examples.npz").write_bytes(b"PK\x03\x04 cut")
     picture = drawn(tmp_path)
     assert texts(picture)[:3] == ["image", "truth", "v3"]
-    left_out = picture.caption.partition("without examples: ")[2]
-    assert "v1" in left_out and "v2" in left_out
+    assert "Left out, without examples: v1." in picture.caption
+    assert f"Left out, damaged: v2 ({(tmp_path / 'v2' / 'examples.npz').as_posix()})." in picture.caption
+
+
+def test_long_headings_do_not_run_into_each_other(make_run, tmp_path):
+    for rate in (0.001, 0.002, 0.003):
+        words = {"pseudo_label": "discriminator_scheduled", "loss": "focal_dice", "optim.lr": rate}
+        folder = make_run(tmp_path / str(rate), model="lightweight_original", overrides=words)
+        typed = "".join(f"- {key}={value}\n" for key, value in words.items())
+        (folder / ".hydra" / "overrides.yaml").write_text(typed, encoding="utf-8")
+    picture = drawn(tmp_path)
+    with rc_context(STYLE):
+        picture.figure.draw_without_rendering()
+        axes = picture.figure.axes[0]
+        boxes = [text.get_window_extent() for text in axes.texts if text.get_fontweight() == "bold"]
+    assert len(boxes) == 5
+    assert all(left.x1 < right.x0 for left, right in pairwise(boxes))
+    heads = [text.get_text() for text in axes.texts if text.get_fontweight() == "bold"][2:]
+    assert all(
+        rate in head
+        for rate, head in zip(("0.001", "0.002", "0.003"), sorted(heads, key=lambda h: h[-5:]), strict=True)
+    )
+    (title,) = picture.figure.texts
+    assert max(box.y1 for box in boxes) < title.get_window_extent().y0
+
+
+@pytest.mark.parametrize("patches", [2, 12])
+@pytest.mark.parametrize("name", ["a", "DJI_0123_patch_000_001", "W" * 30 + "_" + "M" * 30])
+def test_the_names_at_the_rows_are_whole(make_run, tmp_path, name, patches):
+    folder = make_run(tmp_path / "a", patches=patches)
+    replace_array(folder, "names", np.array([name] * min(6, patches)))
+    picture = drawn(tmp_path)
+    with rc_context(STYLE):
+        picture.figure.draw_without_rendering()
+        lefts = [text.get_window_extent().x0 for text in picture.figure.axes[0].texts]
+    assert 0 < min(lefts) < 60  # neither cut off nor far from the edge
 
 
 @pytest.mark.parametrize("key, value", [("truth", np.zeros((2, 3, 3), np.uint8)), ("names", np.array(["only one"]))])

@@ -19,10 +19,10 @@ from PIL import Image
 from semiseg.report.collect import find_runs
 from semiseg.report.comparable import cohorts
 from semiseg.report.curves import POINTS, score_curves, thinned, training_curves
-from semiseg.report.drawing import LABEL, SHOWN, label, looks
+from semiseg.report.drawing import LABEL, SHOWN, label, looks, wrapped
 from semiseg.report.figures import Picture, class_bars, confusion_matrices, pictures, save
 from semiseg.report.gains import gains, ladder
-from semiseg.report.group import Cohort, Group, find_baseline
+from semiseg.report.group import Cohort, Group, baselines
 from semiseg.report.history import Curve
 from semiseg.report.tradeoffs import Point, pareto_front, tradeoff_pictures
 
@@ -31,7 +31,7 @@ MakeRun = Callable[..., Path]
 
 def cohort_of(root: Path) -> Cohort:
     (cohort,) = cohorts(find_runs(root).runs)
-    return replace(cohort, baseline=find_baseline(cohort.groups, None))
+    return replace(cohort, baseline=baselines(cohort.groups, None)[0])
 
 
 @pytest.fixture
@@ -232,6 +232,15 @@ def test_trade_offs_name_the_front_and_need_two_different_costs(systems):
     assert list(tradeoff_pictures(alone)) == []
 
 
+def test_the_latency_is_a_cost_where_runs_know_it(make_run, tmp_path):
+    for model, latency in (("v1", 20.0), ("v3", 9.0)):
+        make_run(tmp_path / "runs" / model, model=model, summary={"latency_ms": latency})
+    by_name = {picture.name: picture for picture in tradeoff_pictures(cohort_of(tmp_path / "runs"))}
+    axes = by_name["pareto_latency_ms"].figure.axes[0]
+    assert axes.get_xlabel() == "milliseconds for one image, forward"
+    assert "time in training steps" in by_name["pareto_train_seconds"].title
+
+
 def test_of_many_recipes_the_best_and_the_baseline_are_shown(make_run, tmp_path):
     for number in range(SHOWN + 5):
         model = "v1" if number == 0 else "v3"
@@ -258,8 +267,23 @@ def test_names_are_text_and_no_markup(make_run, tmp_path):
 
 def test_a_long_name_keeps_its_ends():
     name = "v3 " + "x" * 100 + " optim.lr=0.1"
-    assert len(label(name)) <= LABEL and label(name).startswith("v3 x") and label(name).endswith("optim.lr=0.1")
+    assert len(label(name)) <= LABEL and label(name) == "v3 … lr=0.1"
+    assert (
+        label("v3 optim.lr=0.1 optim.weight_decay=0.0001 loss.dice_weight=0.4")
+        == "v3 … weight_decay=0.0001 dice_weight=0.4"
+    )
+    assert label("x" * 50 + "y" * 50) == "x" * 19 + "…" + "y" * 19
     assert label("v3") == "v3"
+
+
+@pytest.mark.parametrize("width, lines", [(16, 3), (9, 3), (40, 2), (24, 3)])
+def test_a_long_name_is_wrapped_where_its_parts_end(width, lines):
+    name = "lightweight_original pseudo_label=discriminator_scheduled optim.schedule=polynomial optim.lr=0.003"
+    rows = wrapped(name, width, lines).splitlines()
+    assert len(rows) <= lines and max(map(len, rows)) <= width
+    assert rows[0].startswith("light") and rows[-1].endswith("0.003")
+    assert wrapped("v3 optim.lr=0.1", width, lines).replace("\n", "").replace(" ", "") in ("v3optim.lr=0.1", "v3lr=0.1")
+    assert wrapped("ladder/3_pseudo_label", 12) == "ladder/3_\npseudo_label"
 
 
 @pytest.mark.parametrize("lost", ["metrics.jsonl", "confusion_best.npz", "examples.npz"])

@@ -7,8 +7,9 @@ from semiseg.errors import SemisegError
 from semiseg.report.collect import Run, read_run
 from semiseg.report.comparable import cohorts, without_repeats
 from semiseg.report.compare import with_baseline
-from semiseg.report.group import Group, excluded_classes, find_baseline, group_runs
+from semiseg.report.group import Group, baselines, excluded_classes, group_runs
 from semiseg.report.names import recipes
+from semiseg.report.scores import baseline_note
 
 
 def run(seed: int = 0, miou: float | None = 0.5, model: str = "v3", settings=None, typed=None, **summary) -> Run:
@@ -54,7 +55,7 @@ def test_a_name_holds_what_differs_within_a_model():
     lr = [{"optim.lr": value} for value in ("0.1", "0.2", "0.3")]
     first = [run(settings=lr[0], choices={"loss": "ce"}), run(settings=lr[1], choices={"loss": "ce"})]
     third = run(settings=lr[2], choices={"loss": "focal"})
-    assert names(*first, third) == ["v3 loss=ce optim.lr=0.1", "v3 loss=ce optim.lr=0.2", "v3 loss=focal optim.lr=0.3"]
+    assert names(*first, third) == ["v3 loss=ce optim.lr=0.1", "v3 loss=ce optim.lr=0.2", "v3 loss=focal"]
     assert names(run(model="v1", settings=lr[0]), run(model="v2", settings=lr[1])) == ["v1", "v2"]
 
 
@@ -70,7 +71,7 @@ def test_an_experiment_is_a_name_of_its_own():
     rungs = [run(choices={"experiment": word, "loss": loss}, settings={"a": loss})
              for word, loss in [("ladder/0_v1", "ce"), ("ladder/3_loss", "combined")]]  # fmt: skip
     again = run(choices={"experiment": "ladder/0_v1", "loss": "ce"}, settings={"a": "x"}, typed={"a": "x"})
-    assert names(*rungs, again) == ["ladder/0_v1 a=ce", "ladder/3_loss", "ladder/0_v1 a=x"]
+    assert names(*rungs, again) == ["ladder/0_v1", "ladder/3_loss", "ladder/0_v1 a=x"]
 
 
 def test_settings_of_another_choice_are_no_part_of_a_name():
@@ -78,10 +79,7 @@ def test_settings_of_another_choice_are_no_part_of_a_name():
         choices={"pseudo_label": "softmax"}, settings={"pseudo_label.threshold": "0.65", "trainer.max_steps": "10"}
     )
     none = run(choices={"pseudo_label": "none"}, settings={"pseudo_label.weight": "1.0", "trainer.max_steps": "20"})
-    assert names(softmax, none) == [
-        "v3 pseudo_label=softmax trainer.max_steps=10",
-        "v3 pseudo_label=none trainer.max_steps=20",
-    ]
+    assert names(softmax, none) == ["v3 pseudo_label=softmax", "v3 pseudo_label=none"]
 
 
 def test_a_setting_that_one_recipe_lacks_is_shown_where_nothing_else_differs():
@@ -92,9 +90,56 @@ def test_a_setting_that_one_recipe_lacks_is_shown_where_nothing_else_differs():
     assert names(run(settings={"x": "0", "loss.a": "1"}), run(settings={"x": "0"})) == ["v3 loss.a=1", "v3"]
 
 
-def test_many_differing_settings_are_counted():
+def test_a_name_is_no_longer_than_it_takes_to_tell_recipes_apart():
     one, two = ({f"optim.k{i}": str(value) for i in range(6)} for value in (1, 2))
-    assert names(run(settings=one), run(settings=two))[0] == "v3 optim.k0=1 optim.k1=1 optim.k2=1 +3 more"
+    assert names(run(settings=one), run(settings=two)) == ["v3 optim.k0=1", "v3 optim.k0=2"]
+    typed = [run(settings=each, typed=each) for each in (one, two)]
+    assert names(*typed)[0] == "v3 optim.k0=1 optim.k1=1 optim.k2=1 +3 more"
+
+
+def test_the_length_is_in_a_name_where_nothing_else_differs():
+    def sized(steps: str, rate: str) -> Run:
+        typed = {"trainer.max_steps": steps, "optim.lr": rate}
+        return run(settings={"pseudo_label.start_step": steps, "optim.warmup_steps": steps, **typed}, typed=typed)
+
+    assert names(sized("250", "0.1"), sized("500", "0.2")) == ["v3 optim.lr=0.1", "v3 optim.lr=0.2"]
+    assert names(sized("250", "0.1"), sized("500", "0.1")) == ["v3 trainer.max_steps=250", "v3 trainer.max_steps=500"]
+    assert names(run(), sized("500", "0.1")) == ["v3", "v3 trainer.max_steps=500"]  # only what was typed
+    assert names(sized("250", "0.1"), sized("500", "0.1"), sized("500", "0.2")) == [
+        "v3 optim.lr=0.1 trainer.max_steps=250",
+        "v3 optim.lr=0.1 trainer.max_steps=500",
+        "v3 optim.lr=0.2",
+    ]
+
+
+def test_a_run_without_a_config_takes_no_name_and_no_baseline_from_those_that_have_one():
+    known = [run(seed, 0.5, settings={"optim.lr": "0.1", "data.exclude_from_miou": "[0]"}) for seed in range(3)]
+    known.append(run(0, 0.4, model="v1"))
+    lost = [run(9, 0.9, settings={}, choices={"loss": "ce"}), run(8, 0.8, settings={}, model="v1")]
+    (cohort,) = with_baseline(cohorts([*known, *lost]), "v3")
+    assert {group.name: len(group.runs) for group in cohort.groups} == {
+        "v3": 3, "v3, configuration unknown": 1, "v1": 1, "v1, configuration unknown": 1,
+    }  # fmt: skip
+    assert cohort.baseline is not None and (cohort.baseline.name, cohort.rivals) == ("v3", ())
+    (chosen,) = baselines(cohort.groups, "v3, configuration unknown")
+    assert chosen.seeds == ["9"]
+    assert baselines(cohort.groups, None)[0].name == "v1"
+    rates = [run(settings={"a": rate}, typed={"a": rate}) for rate in ("1", "2")]
+    fitting = [group.name for group in baselines(group_runs([lost[0], *rates]), "v3")]
+    assert sorted(fitting[:2]) == ["v3 a=1", "v3 a=2"] and fitting[2] == "v3, configuration unknown"
+    best = group_runs([run(0, 0.9, settings={}), run(1, 0.5)])
+    assert [group.name for group in baselines(best, None)] == ["v3"]
+
+
+def test_a_float_in_a_name_has_six_digits_where_that_is_still_unlike_the_others():
+    def rated(*rates: str) -> list[str]:
+        return names(*(run(settings={"optim.lr": rate}, typed={"optim.lr": rate}) for rate in rates))
+
+    assert rated("0.013000000000000001", "1.2999999999999999e-05", "0.00025", "7") == [
+        "v3 optim.lr=0.013", "v3 optim.lr=1.3e-05", "v3 optim.lr=0.00025", "v3 optim.lr=7",
+    ]  # fmt: skip
+    alike = ["0.013000000000000001", "0.013"]
+    assert rated(*alike) == [f"v3 optim.lr={rate}" for rate in alike]
 
 
 def test_the_same_recipe_and_seed_twice_is_one_run(make_run, tmp_path):
@@ -150,12 +195,13 @@ def test_the_baseline_is_v1_else_supervised_training_else_the_best():
     )
     supervised = run(miou=0.4, settings={"b": "1"}, choices={"pseudo_label": "none"})
     groups = group_runs([v3, v1, v1_lr, supervised])
-    assert (found := find_baseline(groups, None)) is not None and found.model == "v1"
+    assert [each.runs for each in baselines(groups, None)] == [(v1,)]
+    assert [each.model for each in baselines([g for g in groups if g.name != "v1"], None)] == ["v1"]
     groups = group_runs([v3, supervised])
-    assert (found := find_baseline(groups, None)) is not None and found.runs == (supervised,)
+    assert [each.runs for each in baselines(groups, None)] == [(supervised,)]
     groups = group_runs([v3, run(miou=0.9, settings={"b": "2"})])
-    assert find_baseline(groups, None) is groups[0]
-    assert find_baseline([], None) is None
+    assert baselines(groups, None) == [groups[0]]
+    assert baselines([], None) == []
 
 
 def test_a_baseline_is_found_by_model_name_folder_or_recipe_and_the_plainest_wins():
@@ -163,9 +209,21 @@ def test_a_baseline_is_found_by_model_name_folder_or_recipe_and_the_plainest_win
     changed = run(model="v3", miou=0.6, settings={"a": "1", "b": "2"}, typed={"b": "2"}, name="mine")
     groups = group_runs([plain, changed])
     assert [group.name for group in groups] == ["v3 b=2", "v3"]
-    for word, model in [("v3", plain), ("mine", changed), ("v3 b=2", changed), ("v9", None)]:
-        found = find_baseline(groups, word)
-        assert (found and found.runs[0]) is model
+    for word, model in [("v3", [plain]), ("mine", [changed]), ("v3 b=2", [changed]), ("v9", [])]:
+        assert [found.runs[0] for found in baselines(groups, word)] == model
+
+
+def test_a_word_that_fits_several_recipes_is_told_with_what_to_type():
+    rates = [
+        run(model="v1", settings={"lr": rate}, typed={"lr": rate}, miou=float(rate)) for rate in ("0.3", "0.2", "0.1")
+    ]
+    (cohort,) = with_baseline(cohorts([*rates, run(model="v3", miou=0.9)]), "v1")
+    assert cohort.baseline is not None and cohort.baseline.name == "v1 lr=0.3"
+    note = baseline_note(cohort)
+    assert "fits 3 recipes and is v1 lr=0.3" in note
+    assert """'baseline="v1 lr=0.2"'""" in note and note.endswith("the others are v1 lr=0.1.")
+    (cohort,) = with_baseline([cohort], "v1 lr=0.1")
+    assert cohort.baseline is not None and cohort.baseline.name == "v1 lr=0.1" and baseline_note(cohort) == ""
 
 
 def test_an_unknown_baseline_names_the_known_ones():

@@ -70,6 +70,12 @@ def test_everything_given_is_on_the_page(page):
         assert text in page.text
 
 
+def test_folded_tables_are_details_and_others_are_not():
+    folded = Cells("All settings", ["setting", "v1"], [["optim.lr", "0.1"]], folded=True)
+    page = Page(render("t", [Chapter("c", tables=[SCORES, folded])], {}))
+    assert len(page.all("details")) == 1 == len(page.all("summary")) and len(page.all("table")) == 2
+
+
 def test_names_are_text_and_never_markup(page):
     assert page.text.count("alert(1)") > 8  # title, facts, chapter, intro, table, cells, caption, note
     assert len(page.all("script")) == 1 and "alert" not in "".join(page.scripts)
@@ -138,11 +144,12 @@ def test_a_row_is_named_by_as_many_cells_as_tell_it_apart():
 
 @pytest.mark.parametrize("cell, number", [
     ("0.51 ± 0.02", True), ("1,234", True), ("-3", True), ("+0.0124", True), ("68.9% ± 1.3%", True), ("12%", True),
+    ("2,516,853 (×0.37)", True), ("21.0 ± 0.3 (×6.77)", True),
     ("[+0.01, +0.02]", True), ("v3", False), ("0:16:40", False), ("2 runs", False), ("0123abc", False),
 ])  # fmt: skip
 def test_columns_of_numbers_stand_to_the_right(cell, number):
     view = TableView(Cells("t", ["recipe", "x"], [["a", cell], ["b", ""]]))
-    assert ("number" in view.css(1)) == number and "number" not in view.css(0)
+    assert ("number" in view.css[1]) == number and "number" not in view.css[0]
 
 
 def test_verdicts_have_a_tone_and_a_word(page):

@@ -4,17 +4,20 @@ from pathlib import Path
 import pytest
 
 from semiseg.report.collect import Run, read_run
-from semiseg.report.differences import config_table, provenance_notes, provenance_table
-from semiseg.report.group import Cohort, Group, find_baseline, group_runs
+from semiseg.report.contents import score_notes
+from semiseg.report.differences import config_tables, provenance_notes, provenance_table
+from semiseg.report.gains import gains
+from semiseg.report.group import Cohort, Group, baselines, group_runs
 from semiseg.report.scores import (
-    COST,
     PSEUDO_LABELS,
     class_table,
     guide_table,
     how_resampled,
     ladder_table,
     leading,
+    length_notes,
     number_table,
+    partial_notes,
     rungs,
     score_table,
 )
@@ -36,7 +39,7 @@ def cohort(make_run, tmp_path_factory) -> Cohort:
     runs += [make_run(folder / f"v3-{s}", seed=s, miou=0.6) for s in range(3)]
     runs.append(make_run(folder / "none", miou=0.5, overrides={"pseudo_label": "none"}))
     groups = group_runs([read_run(path) for path in runs])
-    return Cohort("", "", tuple(groups), find_baseline(groups, None))
+    return Cohort("", "", tuple(groups), baselines(groups, None)[0])
 
 
 def test_the_guides_table_has_a_column_a_system_with_the_baseline_first(cohort):
@@ -50,8 +53,8 @@ def test_the_guides_table_has_a_column_a_system_with_the_baseline_first(cohort):
     assert rows["ST pixels a batch"][2] == "" and rows["ST images a batch"][0].startswith("2.")
     assert rows["Parameters"] == ["44,048,532", "26,682,725", "26,682,725"]
     assert rows["Seeds"] == ["0, 1, 2", "0, 1, 2", "0"]
-    assert rows["Training time, h:mm:ss"][1] == "0:02:05"
-    guide = ["Final val mIoU", "Train/val gap", "GFLOPs an image", "Images/s in training", "Peak memory, MiB"]
+    assert rows["Time in training steps, h:mm:ss"][1] == "0:02:05"
+    guide = ["Final val mIoU", "Train/val gap", "GFLOPs an image", "Images/s in training"]
     assert all(all(rows[name]) for name in guide)
 
 
@@ -87,6 +90,44 @@ def test_without_matrices_the_difference_stands_without_an_interval():
     assert how_resampled(cohort) == ""
 
 
+@pytest.mark.parametrize("lacking", ["v1", "v3"])
+def test_a_difference_over_fewer_seeds_than_the_means_says_so_at_its_row(make_run, tmp_path, lacking):
+    for model, miou in (("v1", 0.4), ("v3", 0.6)):
+        for seed in range(3):
+            make_run(tmp_path / f"{model}-{seed}", model=model, seed=seed, miou=miou)
+    (tmp_path / f"{lacking}-2" / "confusion_best.npz").unlink()
+    groups = tuple(group_runs([read_run(path) for path in sorted(tmp_path.iterdir())]))
+    cohort = Cohort("", "", groups, baselines(groups, None)[0])
+    row = dict(zip((cells := score_table(cohort)).header, cells.rows[0], strict=True))
+    assert row["recipe"] == "v3" and row["difference"].endswith(" *") and row["seeds"] == "0, 1, 2"
+    text = f"{lacking}: difference over seeds 0 and 1 alone, since seed 2 has no confusion_best.npz"
+    assert f"* {text}; its mean is over all of its seeds." in score_notes(cohort)
+    captions = [picture.caption for picture in gains(cohort)]
+    assert captions and text in captions[0]
+    (tmp_path / f"{lacking}-2" / "confusion_best.npz").write_bytes(b"cut")
+    assert any("seed 2 has no readable confusion_best.npz" in note for note in score_notes(cohort))
+
+
+def test_seeds_with_all_their_matrices_have_no_mark(cohort):
+    assert not any("*" in cell for row in score_table(cohort).rows for cell in row)
+    assert partial_notes(cohort) == [] == length_notes(cohort)
+
+
+def test_runs_of_another_length_are_told_of():
+    base = group("v1", 0.5, total_steps=2000, steps=2000)
+    stopped = group("v3", 0.6, total_steps=2000, steps=900, status="stopped early")
+    short = [group(name, 0.4, total_steps=200, steps=200) for name in ("v2", "v4")]
+    cohort = Cohort("", "", (stopped, base, *short, group("v5", 0.3)), base)
+    (note,) = length_notes(cohort)
+    assert note.startswith("v2, v4 trained 200 iterations, the baseline 2,000: ")
+    assert note in score_notes(cohort)
+
+
+def test_one_recipe_says_what_to_type_next():
+    (note,) = score_notes(Cohort("", "", (only := group("v1", 0.5, 0.6),), only))
+    assert "nothing to compare: v1 is the only recipe" in note and "python train.py model=v3 seed=0,1 with" in note
+
+
 def test_the_ladder_holds_each_rung_against_the_one_before(make_run, tmp_path):
     words = ["ladder/10_schedule", "ladder/0_v1", "ladder/2_loss", None]
     paths = [
@@ -108,8 +149,6 @@ def test_tables_hold_the_facts_that_some_run_has():
     groups = [with_labels, group("v0", 0.5)]
     labels = number_table("Pseudo labels", groups, PSEUDO_LABELS)
     assert labels.header == ["recipe", "ST pixels"] and [row[1] for row in labels.rows] == ["34,821", ""]
-    cost = number_table("Cost", groups, COST)
-    assert [row[1] for row in cost.rows] == ["26,682,725", ""]
 
 
 def test_classes_that_a_recipe_never_saw_are_absent():
@@ -122,9 +161,28 @@ def test_classes_that_a_recipe_never_saw_are_absent():
 def test_configurations_are_shown_where_they_differ():
     one = group("v3", 0.6, settings={"a": "1", "b": "2", "model._target_": "semiseg.models.X"}, choices={"loss": "ce"})
     two = group("v1", 0.5, settings={"a": "1", "b": "3", "c": "4"}, choices={"loss": "ce"})
-    cells = config_table([one, two])
-    assert cells.header == ["setting", "v3", "v1"]
-    assert cells.rows == [["b", "2", "3"], ["model._target_", "models.X", "-"], ["c", "-", "4"]]
+    cells, folded = config_tables([one, two])
+    assert cells.header == ["setting", "v3", "v1"] and not cells.folded
+    assert cells.rows == [["model", "v3", "v1"], ["b", "2", "3"], ["c", "-", "4"]]
+    assert folded.rows == [["model._target_", "models.X", "-"]] and folded.folded
+
+
+def test_an_unknown_configuration_makes_no_setting_differ():
+    known = [group("v3", 0.6, settings={"a": rate, "b": "2"}) for rate in ("1", "3")]
+    cells, _ = config_tables([*known, group("v3", 0.5)])
+    assert cells.rows == [["a", "1", "3", "unknown"]]
+
+
+def test_settings_of_a_choice_that_differs_are_folded_unless_both_have_them():
+    def made(word: str, **settings) -> Group:
+        flat = {f"pseudo_label.{key}": value for key, value in settings.items()}
+        return group("v3", 0.5, settings={"optim.lr": "0.1"} | flat, choices={"pseudo_label": word, "optim": "sgd"})
+
+    first = made("softmax", _target_="A", threshold="0.65", weight="1")
+    second = made("discriminator", _target_="B", threshold="0.2", channels="64")
+    cells, folded = config_tables([first, second])
+    assert [row[0] for row in cells.rows] == ["pseudo_label", "pseudo_label.threshold"]
+    assert [row[0] for row in folded.rows] == ["pseudo_label._target_", "pseudo_label.weight", "pseudo_label.channels"]
 
 
 def test_provenance_is_a_row_a_run_and_what_differs_is_noted(cohort):
@@ -138,7 +196,8 @@ def test_provenance_is_a_row_a_run_and_what_differs_is_noted(cohort):
     )
     assert row["versions"] == "semiseg 0.1.0, torch 2.15.0, python 3.11.7" and "semiseg train" in row["command"]
     runs = [run for each in cohort.groups for run in each.runs]
-    assert provenance_notes(runs) == []
-    other = Run(Path("x"), {**runs[0].summary, "git_commit": "abc+changes", "name": "x"})
-    notes = provenance_notes([*runs, other])
-    assert notes[0].startswith("The runs come from 2 commits: ") and "no commit holds: x." in notes[1]
+    assert provenance_notes(cohort.groups) == []
+    other = Run(Path("s/3"), {**runs[0].summary, "git_commit": "abc+changes", "name": "3", "sweep": "s", "seed": 7})
+    notes = provenance_notes([*cohort.groups, Group((other,), "v3 optim.lr=1")])
+    assert notes[0].startswith("The runs come from 2 commits: ")
+    assert "no commit holds: v3 optim.lr=1 (seed 7)." in notes[1]

@@ -36,7 +36,7 @@ def test_the_interval_is_that_of_a_slow_recomputation():
     sides = []
     for runs in (group, baseline):
         table = [
-            [Metrics(sum(int(n) * m for n, m in zip(row, run, strict=True)), excluded).miou for row in counts]
+            [Metrics(np.sum([int(n) * m for n, m in zip(row, run, strict=True)], 0), excluded).miou for row in counts]
             for run in runs
         ]
         drawn = generator.integers(0, len(runs), (len(runs), samples))

@@ -42,10 +42,10 @@ def test_no_store_is_made_for_a_report_alone(tmp_path):
     assert isinstance(tracker_of(tracking(uri="http://host:5000"), tmp_path, "exp"), MLflowTracker)
 
 
-def test_the_report_goes_to_the_experiment_of_most_runs():
+def test_the_report_goes_beside_the_experiment_of_most_runs():
     names = ["a", "b", "b", None]
-    assert experiment_of([Run(Path("x"), {"experiment": name}) for name in names]) == "b"
-    assert experiment_of([]) == "semiseg"
+    assert experiment_of([Run(Path("x"), {"experiment": name}) for name in names]) == "b-reports"
+    assert experiment_of([]) == "semiseg-reports"
 
 
 def test_the_report_is_one_run_with_its_files_however_often_it_is_written(tmp_path):

@@ -8,7 +8,7 @@ import pytest
 from semiseg.errors import SemisegError
 from semiseg.report.collect import read_run
 from semiseg.report.tracked import tracked_runs
-from semiseg.tracking.local import read_metrics
+from semiseg.tracking.local import MetricsFile
 from semiseg.tracking.mlflow import MLflowTracker
 
 
@@ -17,11 +17,9 @@ def track(folder: Path, store: Path, artifacts: bool) -> str:
     run = read_run(folder)
     tracker = MLflowTracker("exp", root=store)
     tags = {"model": run.model, "seed": run.seed, "data_fingerprint": run.fingerprint, "run_folder": str(folder)}
-    tracker.start(run.name, tags)
+    MetricsFile(folder / "metrics.jsonl").log({"val/precision/road": 1.0}, 1)
+    tracker.start(run.name, tags, run_dir=folder)
     tracker.log_params({"seed": run.seed, "experiment_name": "exp", **run.settings})
-    for record in read_metrics(folder / "metrics.jsonl"):
-        step = int(record.pop("step"))
-        tracker.log_metrics(record | {"val/precision/road": 1.0}, step)
     if artifacts:
         tracker.log_artifact(folder / "summary.json")
         tracker.log_artifact(folder / ".hydra" / "config.yaml")
@@ -41,7 +39,7 @@ def store(make_run, tmp_path_factory) -> tuple[Path, dict[str, str]]:
     for name in ("gone", "numbers"):
         shutil.rmtree(root / name)
     report = MLflowTracker("exp", root=root)
-    report.start("report", {"kind": "report"})
+    report.start("report", {"kind": "report"}, run_dir=root / "report")
     report.finish("FINISHED")
     return root, ids
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from semiseg.doctor import remedies
@@ -24,7 +24,10 @@ TARGETS: dict[Level, tuple[float, float, float]] = {
 
 @dataclass(frozen=True)
 class Criterion:
-    """One line of the guide's list. `value` is None where the run never had the quantity (then it is not met)."""
+    """One line of the guide's list. `value` is None where the run never had the quantity (then it is not met).
+
+    `obstacle` says why nothing could have met it; it then does not count against the run and has no remedy.
+    """
 
     level: Level
     name: str
@@ -33,6 +36,12 @@ class Criterion:
     shown: str
     met: bool
     remedy: str = ""
+    obstacle: str = ""
+
+    @property
+    def missed(self) -> bool:
+        """Whether the run could have met it and did not."""
+        return not (self.met or self.obstacle)
 
 
 @dataclass(frozen=True)
@@ -55,6 +64,7 @@ class Scores:
     gap: float | None
     pixels: float | None
     step: int | None
+    batch_pixels: float | None = None  # of the unlabelled batch, kept or not; None where the run never kept any
 
 
 def judge(
@@ -69,8 +79,10 @@ def judge(
     if scores is None:
         return Verdict("not judged", note="the run has no evaluation")
     rows = tuple(row for level in STAGES for row in _criteria(case, scores, level))
-    missed = next((n for n, level in enumerate(STAGES) if not all(r.met for r in rows if r.level == level)), 3)
-    return Verdict("below minimum" if missed == 0 else STAGES[missed - 1], rows, _note(case, scores))
+    missed = next((n for n, level in enumerate(STAGES) if any(r.missed for r in rows if r.level == level)), 3)
+    obstacles = [row.obstacle for row in rows if row.obstacle][:1]  # the lowest limit's, which tells of the higher ones
+    note = "; ".join(text for text in (_note(case, scores), *obstacles) if text)
+    return Verdict("below minimum" if missed == 0 else STAGES[missed - 1], rows, note)
 
 
 def _scores(case: Case) -> Scores | None:
@@ -78,12 +90,22 @@ def _scores(case: Case) -> Scores | None:
     if evaluated := _by_horizon(case.points("val/miou")):
         step, miou = max(evaluated, key=lambda point: point[1])
         pixels = _by_horizon(case.points("st/pixels"))
-        return Scores(miou, dict(case.points("gap")).get(step), pixels[-1][1] if pixels else None, evaluated[-1][0])
+        last = pixels[-1][1] if pixels else None
+        return Scores(miou, dict(case.points("gap")).get(step), last, evaluated[-1][0], _batch_pixels(case))
     number = {key: _number(case.summary.get(key)) for key in ("best_val_miou", "gap", "st_pixels", "steps")}
     miou, steps = number["best_val_miou"], number["steps"]
     if miou is None:
         return None
-    return Scores(miou, number["gap"], number["st_pixels"], None if steps is None else int(steps))
+    step = None if steps is None else int(steps)
+    return Scores(miou, number["gap"], number["st_pixels"], step, _batch_pixels(case))
+
+
+def _batch_pixels(case: Case) -> float | None:
+    """Pixels of the largest unlabelled batch: those that were kept, by the share that they are."""
+    coverage = dict(case.points("st/coverage"))
+    pairs = [(pixels, coverage.get(step)) for step, pixels in case.points("st/pixels")]
+    summed_up = (_number(case.summary.get("st_pixels")), _number(case.summary.get("st_coverage")))
+    return max((pixels / share for pixels, share in [*pairs, summed_up] if pixels and share), default=None)
 
 
 def _by_horizon(points: list[Point]) -> list[Point]:
@@ -95,7 +117,8 @@ def _criteria(case: Case, scores: Scores, level: Level) -> list[Criterion]:
     miou, pixels, gap = TARGETS[level]
     rows = [_above(case, level, "val mIoU", scores.miou, miou, ".4f", remedies.learn_better)]
     if case.labeler != "none":
-        rows.append(_above(case, level, "ST pixels", scores.pixels, pixels, ",.0f", remedies.more_pseudo_labels))
+        row = _above(case, level, "ST pixels", scores.pixels, pixels, ",.0f", remedies.more_pseudo_labels)
+        rows.append(_within_reach(row, pixels, scores.batch_pixels))
     met = scores.gap is not None and scores.gap < gap
     remedy = "" if met else remedies.generalise(case)
     rows.append(Criterion(level, "train/val gap", f"< {gap:.2f}", scores.gap, _shown(scores.gap, ".4f"), met, remedy))
@@ -112,6 +135,15 @@ def _above(
     met = value is not None and value > target
     wanted = f"> {target:,.0f}" if target > 1 else f"> {target:.2f}"
     return Criterion(level, name, wanted, value, _shown(value, form), met, "" if met else remedy(case))
+
+
+def _within_reach(row: Criterion, target: float, batch_pixels: float | None) -> Criterion:
+    """The criterion on ST pixels, or that the whole batch has too few of them, which no threshold changes."""
+    if row.met or batch_pixels is None or batch_pixels > target:
+        return row
+    why = f"the whole unlabelled batch has {batch_pixels:,.0f} pixels"
+    text = f"{row.name} {row.target} or higher cannot be met at this crop and batch ({why}) and does not count"
+    return replace(row, remedy="", obstacle=text)
 
 
 def _shown(value: float | None, form: str) -> str:

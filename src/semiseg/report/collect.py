@@ -6,6 +6,7 @@ import fnmatch
 import json
 import os
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
@@ -13,23 +14,15 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-import yaml
 
 from semiseg.errors import SemisegError
 from semiseg.report.history import History, read_history, stability
+from semiseg.report.recorded import IDENTITY, read_config, read_overrides, read_summary
 
 RUN_FILES = {"summary.json", "metrics.jsonl", "log.txt"}
+CONFIG = ".hydra/config.yaml"  # all that a run leaves that is killed before its first line
 NOT_RUNS = {"mlartifacts", "cache", "report", "checkpoints"}
-# Settings that do not make two runs of different kinds: who they are, where they log and how they were started; what
-# cannot change the scores; the lists of `data` (the fingerprint compares what they chose, wherever they lie); and
-# what other settings have taken up (`model.recipe`, and the thresholds and weights that `data` hands on).
-IDENTITY = {"seed", "name", "experiment_name", "experiment", "tracking", "output", "resume", "restore_from"} | {
-    "trainer.log_every", "trainer.save_every", "trainer.save_latest_every", "trainer.num_workers", "trainer.device",
-    "trainer.eval_batch_size", "trainer.channels_last", "data.root", "data.labeled_list", "data.val_list",
-    "data.cache_dir", "data.class_thresholds", "data.encoder_weights", "model.name", "model.recipe",
-}  # fmt: skip
 COMPLETE = {"finished", "stopped early"}  # `status` of a run whose scores are final
-YAML_LOADER = getattr(yaml, "CBaseLoader", yaml.BaseLoader)  # every value as the text it is; ten times faster in C
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,11 +33,14 @@ class Run:
     summary: Mapping[str, object]
     settings: Mapping[str, str] = field(default_factory=dict)
     typed: Mapping[str, str] = field(default_factory=dict)  # overrides of the command line that are not IDENTITY
+    own: Mapping[str, str] = field(default_factory=dict)  # settings that are, such as the seed
+    fault: str = ""  # what is wrong with the summary, in words
 
     @property
     def status(self) -> str:
-        """`finished`, `stopped early`, `interrupted` or `failed`; `no summary` where it never came to its end."""
-        return str(self.summary.get("status", "no summary")).lower()
+        """`finished`, `stopped early`, `interrupted` or `failed`; `no summary` where it never came to its end, and
+        `damaged` where its summary cannot be believed."""
+        return "damaged" if self.fault else str(self.summary.get("status", "no summary")).lower()
 
     @property
     def finished(self) -> bool:
@@ -54,13 +50,28 @@ class Run:
     def name(self) -> str:
         return str(self.summary.get("name") or self.folder.name)
 
+    @cached_property
+    def sweep(self) -> str:
+        """The folder of the sweep that it is a job of; "" for a run by itself."""
+        job = (self.folder.parent / "sweep.json").is_file() if "sweep" not in self.summary else False
+        return str(self.summary.get("sweep") or (self.folder.parent.name if job else ""))
+
+    @property
+    def label(self) -> str:
+        """What it is called in a note: a job's name is only a number."""
+        return f"{self.sweep}/{self.name}" if self.sweep else self.name
+
+    @property
+    def experiment(self) -> str:
+        return str(self.summary.get("experiment") or self.own.get("experiment_name") or self.folder.parent.name)
+
     @property
     def model(self) -> str:
-        return str(self.summary.get("model", "?"))
+        return str(self.summary.get("model") or self.own.get("model.name", "?"))
 
     @property
     def seed(self) -> str:
-        return str(self.summary.get("seed", "?"))
+        return str(self.summary.get("seed", self.own.get("seed", "?")))
 
     @property
     def fingerprint(self) -> str:
@@ -127,15 +138,22 @@ class Run:
         path = self.folder / "summary.json"
         return (path if path.is_file() else self.folder).stat().st_mtime
 
+    @cached_property
+    def has_matrices(self) -> bool:
+        """Whether `matrices` has any."""
+        return self.matrices() is not None
+
     def matrices(self) -> tuple[np.ndarray, np.ndarray | None] | None:
         """Confusion matrices [N, C, C] of the best evaluation and the base image [N] of each patch (None in older
         runs); None where the file is missing or damaged."""
         try:
             # NumPy leaves a damaged file open when it is given the path.
             with (self.folder / "confusion_best.npz").open("rb") as file, np.load(file) as arrays:
-                return arrays["val"], arrays.get("source")
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+                matrices, sources = arrays["val"], arrays.get("source")
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
             return None
+        fits = matrices.ndim == 3 and matrices.shape[1] == matrices.shape[2] and len(matrices) > 0
+        return (matrices, sources) if fits and (sources is None or sources.shape == matrices.shape[:1]) else None
 
 
 @dataclass(frozen=True)
@@ -150,8 +168,7 @@ class Filters:
 
     def take(self, run: Run) -> bool:
         """Whether a run is wanted."""
-        experiment = str(run.summary.get("experiment", run.folder.parent.name))
-        if not (fits([experiment], self.experiments) and fits([run.model], self.models)):
+        if not (fits([run.experiment], self.experiments) and fits([run.model], self.models)):
             return False
         if not fits(tags_of(run), self.tags):
             return False
@@ -169,7 +186,7 @@ def tags_of(run: Run) -> list[str]:
     """What a run can be picked by, as `word` and as `name:word`: its group choices, its sweep, its status and the
     `tags` of its summary."""
     own = run.summary.get("tags")
-    tags = {**run.words, "status": run.status, "sweep": run.summary.get("sweep"), "seed": run.summary.get("seed")}
+    tags = {**run.words, "status": run.status, "sweep": run.sweep or None, "seed": run.seed}
     tags |= own if isinstance(own, Mapping) else {}
     given = [(str(name), str(word)) for name, word in tags.items() if word is not None]
     return [word for _, word in given] + [f"{name}:{word}" for name, word in given]
@@ -189,7 +206,7 @@ def find_runs(root: Path) -> Found:
         raise SemisegError(f"{root.absolute()} is no folder of runs: train first (python train.py) or give runs=FOLDER")
     runs, sweeps = [], []
     for folder, files in walk(root):
-        if RUN_FILES & files:
+        if RUN_FILES & files or (CONFIG in files and "sweep.json" not in files):
             runs.append(read_run(folder))
         elif "sweep.json" in files:
             sweeps.append(folder / "sweep.json")
@@ -200,6 +217,8 @@ def walk(root: Path) -> Iterator[tuple[Path, set[str]]]:
     """Folders with the names of their files; nothing below a run is searched."""
     for folder, subfolders, files in os.walk(root):
         names = set(files)
+        if ".hydra" in subfolders and Path(folder, CONFIG).is_file():
+            names.add(CONFIG)
         subfolders[:] = sorted(s for s in subfolders if s not in NOT_RUNS and not s.startswith("."))
         if RUN_FILES & names:
             subfolders.clear()
@@ -207,49 +226,7 @@ def walk(root: Path) -> Iterator[tuple[Path, set[str]]]:
 
 
 def read_run(folder: Path) -> Run:
-    """Summary and config of a run folder; an unreadable summary counts as none."""
-    try:
-        summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        summary = {}
-    hydra = folder / ".hydra"
-    settings, typed = read_settings(hydra / "config.yaml"), read_overrides(hydra / "overrides.yaml")
-    return Run(folder, summary if isinstance(summary, dict) else {}, settings, typed)
-
-
-def read_settings(path: Path) -> dict[str, str]:
-    """The config as dotted names with text values, without those of IDENTITY; a missing or damaged file has none."""
-    return {key: text for key, text in _flat(_read_yaml(path)) if not _is_identity(key)}
-
-
-def read_overrides(path: Path) -> dict[str, str]:
-    """What was typed to start a run, `optim.lr=0.1` as name and value, without those of IDENTITY."""
-    listed = _read_yaml(path)
-    pairs = [str(each).lstrip("+~").partition("=") for each in listed] if isinstance(listed, list) else []
-    return {key: value for key, _, value in pairs if not _is_identity(key)}
-
-
-def _read_yaml(path: Path) -> object:
-    try:
-        return yaml.load(path.read_text(encoding="utf-8"), Loader=YAML_LOADER)
-    except (OSError, ValueError, yaml.YAMLError):
-        return None
-
-
-def _is_identity(key: str) -> bool:
-    return any(key == name or key.startswith(f"{name}.") for name in IDENTITY)
-
-
-def _flat(node: object, prefix: str = "") -> Iterator[tuple[str, str]]:
-    if isinstance(node, Mapping) and node:
-        for key, value in node.items():
-            yield from _flat(value, f"{prefix}.{key}" if prefix else str(key))
-    elif prefix:
-        yield prefix, _typed(node)
-
-
-def _typed(value: object) -> str:
-    """A value as it is typed on the command line."""
-    if isinstance(value, list):
-        return f"[{','.join(map(_typed, value))}]"
-    return "{}" if value == {} else str(value)
+    """Summary, config and overrides of a run folder."""
+    summary, fault = read_summary(folder)
+    settings, own = read_config(folder / CONFIG)
+    return Run(folder, summary, settings, read_overrides(folder / ".hydra" / "overrides.yaml"), own, fault)

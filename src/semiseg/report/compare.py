@@ -2,31 +2,27 @@
 
 from __future__ import annotations
 
-import sys
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 
 from omegaconf import DictConfig
-from rich.console import Console as Terminal
 from rich.text import Text
 
 from semiseg import __version__
-from semiseg.console import tolerant
 from semiseg.errors import ConfigError, SemisegError
 from semiseg.report.collect import Found, Run, find_runs
 from semiseg.report.comparable import cohorts, without_repeats
 from semiseg.report.contents import Section, section_of_leftovers, sections_of
-from semiseg.report.group import Cohort, find_baseline
-from semiseg.report.leftovers import failed_jobs, shown_folder
+from semiseg.report.group import Cohort, baselines
+from semiseg.report.leftovers import Job, open_jobs, shown_folder
 from semiseg.report.options import CompareConfig, options_of
 from semiseg.report.store import experiment_of, log_report, store_uri_of, tracker_of
+from semiseg.report.terminal import make_terminal, show
 from semiseg.report.tracked import tracked_runs
 from semiseg.report.write import draw, write_report
-
-WIDTH = 160  # of the tables where the output is a pipe or a file
-LONGEST = 40  # rows of a table in the terminal
 
 
 @dataclass(frozen=True)
@@ -36,7 +32,9 @@ class Comparison:
     cohorts: list[Cohort]
     sections: list[list[Section]]  # of each cohort
     leftovers: Section
-    runs: list[Run]  # all, the unfinished ones too
+    runs: list[Run]  # all, the unfinished ones and the repeats too
+    repeats: list[Run]
+    jobs: list[Job]  # of sweeps, without a result
     facts: dict[str, str]
 
 
@@ -50,7 +48,8 @@ def main(cfg: DictConfig) -> None:
     found, notes = collect(cfg, options, root, out)
     comparison = compare(found, root, options.baseline, notes)
     terminal = make_terminal()
-    show(terminal, comparison)
+    for section in [*(each for several in comparison.sections for each in several), comparison.leftovers]:
+        show(terminal, section)
     drawn = [draw(cohort, out / "figures" / cohort.title.replace(" ", "-")) for cohort in comparison.cohorts]
     written = write_report(comparison, drawn, out)
     terminal.print(Text(f"Written: {', '.join(path.as_posix() for path in written)}"), soft_wrap=True)
@@ -92,51 +91,54 @@ def compare(found: Found, root: Path, baseline: str | None, notes: Sequence[str]
     """
     finished, repeats = without_repeats([run for run in found.runs if run.finished])
     parted = with_baseline(cohorts(finished), baseline)
-    jobs, unread = failed_jobs(found.sweeps)
+    jobs, unread = open_jobs(found.sweeps, {run.folder for run in found.runs if run.finished})
     again = [
         f"{shown_folder(run, root)} is left out: a later run has the same recipe, seed and data." for run in repeats
     ]
     apart = ["No run has finished: there is nothing to compare yet."] if not finished else []
     if len(parted) > 1:
         apart = [f"Scores of {len(parted)} kinds of evaluation cannot be compared, so each has tables of its own."]
-    unfinished = [run for run in found.runs if not run.finished]
+    lost = {job.folder for job in jobs if job.status != "running"}
+    unfinished = [run for run in found.runs if not run.finished and run.folder not in lost]
     leftovers = section_of_leftovers(unfinished, jobs, finished, [*notes, *apart, *unread, *again], root)
     facts = {
-        "Runs": f"{len(finished)} compared, {len(unfinished)} unfinished, below {root.absolute().as_posix()}",
+        "Runs": f"{counts(finished, repeats, unfinished, jobs)}, below {root.absolute().as_posix()}",
         "Recipes": str(sum(len(cohort.groups) for cohort in parted)),
-        "Baseline": ", ".join(dict.fromkeys(c.baseline.name for c in parted if c.baseline)) or "none",
+        "Baseline": ", ".join(dict.fromkeys(map(baseline_text, parted))),
         "Written": f"{date.today().isoformat()} by semiseg {__version__}",
     }
-    return Comparison(parted, [sections_of(cohort) for cohort in parted], leftovers, found.runs, facts)
+    sections = [sections_of(cohort) for cohort in parted]
+    return Comparison(parted, sections, leftovers, found.runs, repeats, jobs, facts)
+
+
+def counts(compared: Sequence[Run], repeats: Sequence[Run], unfinished: Sequence[Run], jobs: Sequence[Job]) -> str:
+    """How many runs there are of each kind, in words; kinds of which there are none left out."""
+    running = {job.folder for job in jobs if job.status == "running"}
+    single = [run for run in unfinished if run.folder not in running]
+    damaged = sum(bool(run.fault) for run in single)
+    others = {
+        "repeated": len(repeats),
+        "unfinished": len(single) - damaged,
+        "with a damaged summary": damaged,
+    }
+    others |= {f"{status} in sweeps": count for status, count in Counter(job.status for job in jobs).items()}
+    return ", ".join([f"{len(compared)} compared", *(f"{count} {kind}" for kind, count in others.items() if count)])
+
+
+def baseline_text(cohort: Cohort) -> str:
+    """The baseline's name, and that other recipes would fit its word, too."""
+    if cohort.baseline is None:
+        return "none"
+    return cohort.baseline.name + (f" (one of {len(cohort.rivals) + 1} that fit)" if cohort.rivals else "")
 
 
 def with_baseline(parted: Sequence[Cohort], name: str | None) -> list[Cohort]:
     """Each cohort with what its groups are held against. Raises SemisegError where none has a group called `name`."""
-    found = [replace(cohort, baseline=find_baseline(cohort.groups, name)) for cohort in parted]
+    found = []
+    for cohort in parted:
+        first, *rivals = baselines(cohort.groups, name) or [None]
+        found.append(replace(cohort, baseline=first, rivals=tuple(rivals)))
     if name is not None and found and not any(cohort.baseline for cohort in found):
         names = sorted({word for cohort in parted for group in cohort.groups for word in (group.model, group.name)})
         raise SemisegError(f"baseline={name} is none of the finished runs: give one of {', '.join(names)}")
     return found
-
-
-def make_terminal() -> Terminal:
-    """Standard output, wide enough for the tables where it is no terminal."""
-    stream = tolerant(sys.stdout)
-    return Terminal(file=stream, width=None if stream.isatty() else WIDTH)
-
-
-def show(terminal: Terminal, comparison: Comparison) -> None:
-    """The tables and notes in the terminal."""
-    for section in [*(each for several in comparison.sections for each in several), comparison.leftovers]:
-        if section.on_paper or not (section.tables or section.notes):
-            continue
-        terminal.rule(Text(section.title, style="bold"), align="left", style="dim")
-        if section.intro:
-            terminal.print(Text(section.intro, style="dim"))
-        for table in section.tables:
-            for part in table.first(LONGEST).parts(terminal.width):
-                terminal.print()
-                terminal.print(part.rich())
-        for note in section.notes:
-            terminal.print(Text(f"- {note}"))
-        terminal.print()

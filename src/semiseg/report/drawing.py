@@ -5,7 +5,7 @@ Figures are built without pyplot, so that nothing outlives them, and are drawn u
 
 from __future__ import annotations
 
-import textwrap
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 
 from semiseg.report.group import Cohort, Group
 from semiseg.report.scores import leading
+from semiseg.report.table import broken
 
 DPI = 110
 HALF, WIDE = 6.2, 12.4  # widths in inches: two halves stand side by side in the report
@@ -53,7 +54,8 @@ class Picture:
 
 @dataclass(frozen=True)
 class Look:
-    """How a group is drawn in every figure; the colours of the first groups return with other dashes and hatches."""
+    """How a group is drawn in every figure; the colours of the first groups return with other markers, dashes and
+    hatches."""
 
     color: str
     marker: str
@@ -71,7 +73,9 @@ def looks(cohort: Cohort) -> dict[Group, Look]:
 
 def _look(number: int) -> Look:
     again, place = divmod(number, len(PALETTE))
-    return Look(PALETTE[place], MARKERS[place], ("-", "--")[again % 2], ("", "////")[again % 2])
+    return Look(
+        PALETTE[place], MARKERS[(place + 3 * again) % len(MARKERS)], ("-", "--")[again % 2], ("", "////")[again % 2]
+    )
 
 
 def selection(cohort: Cohort, shown: int) -> str:
@@ -87,14 +91,23 @@ def sentences(*parts: str) -> str:
 
 
 def label(text: str, length: int = LABEL) -> str:
-    """A name that fits into a figure: the middle of a long one is left out, since the ends tell recipes apart."""
+    """A name that fits into a figure: a long one without the groups of its settings (`optim.lr=0.1` -> `lr=0.1`), and
+    where that is not enough without the words, or the letters, in its middle, since the ends tell recipes apart."""
+    if len(text) > length:
+        text = re.sub(r"(?<=\s)[\w.]+\.(?=\w+=)", "", text)
+    words = text.split()
+    for kept in range(len(words) - 1, 1, -1):
+        if len(text) > length:
+            text = " ".join([*words[: kept // 2], "…", *words[-((kept + 1) // 2) :]])
     half = (length - 1) // 2
     return text if len(text) <= length else f"{text[:half]}…{text[-half:]}"
 
 
-def wrapped(text: str, width: int, lines: int = 2) -> str:
+def wrapped(text: str, width: int, lines: int = 3) -> str:
     """A name in at most `lines` lines of `width` characters."""
-    return "\n".join(textwrap.wrap(label(text, width * lines - 4), width)[:lines])
+    lengths = range(width * lines, 0, -1)
+    tried = (broken(label(text, length), width) for length in lengths)
+    return "\n".join(next(rows for rows in tried if len(rows) <= lines))
 
 
 def canvas(title: str, width: float = HALF, height: float = 3.5) -> tuple[Figure, Axes]:
@@ -112,10 +125,11 @@ def set_title(figure: Figure, title: str) -> None:
 
 def add_legend(figure: Figure, handles: Sequence[Any], names: Sequence[str]) -> None:
     """A legend below the plots, where it hides no data, in as many columns as the names allow."""
-    texts = [label(name) for name in names]
+    texts = [wrapped(name, LABEL, 2) for name in names]
+    lines = [line for text in texts for line in text.splitlines()]
     characters = 13 * figure.get_figwidth()  # of a line of the legend
-    columns = max(1, min(4, len(texts), int(characters / (max(map(len, texts)) + 6))))
-    rows = -(-len(texts) // columns)
+    columns = max(1, min(4, len(texts), int(characters / (max(map(len, lines)) + 6))))
+    rows = -(-len(texts) // columns) * max(text.count("\n") + 1 for text in texts)
     figure.set_figheight(figure.get_figheight() + 0.2 * rows)
     figure.legend(handles, texts, loc="outside lower left", ncols=columns, columnspacing=1.4, handlelength=2.2)
 
@@ -126,6 +140,6 @@ def save(picture: Picture, folder: Path) -> tuple[Path, Path]:
     png, svg = (folder / f"{picture.name}.{ending}" for ending in ("png", "svg"))
     with rc_context(STYLE):
         picture.figure.savefig(png, dpi=DPI, metadata={"Software": None})
-        picture.figure.set_layout_engine("none")  # that of the first drawing stays: finding it takes half the time
+        picture.figure.set_layout_engine(None)  # what the first drawing found stays: finding it takes half the time
         picture.figure.savefig(svg, metadata={"Date": None})
     return png, svg

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import re
 import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,6 +14,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.textpath import TextPath
 
 from semiseg.report.collect import Run
 from semiseg.report.drawing import (
@@ -22,7 +23,6 @@ from semiseg.report.drawing import (
     MUTED,
     Picture,
     add_legend,
-    label,
     looks,
     selection,
     sentences,
@@ -31,8 +31,10 @@ from semiseg.report.drawing import (
 )
 from semiseg.report.group import Cohort, Group
 
+FILE = "examples.npz"
 IGNORE_INDEX = 255  # as in semiseg.contracts, whose import of PyTorch would take most of a short report's time
 SYSTEMS = 8  # columns beside image and truth
+ROW_LABEL, ROW_FONT = (16, 4), 7.5  # letters and lines of a patch name at its row, and their size in points
 TILE, GAP, FOOT = 150, 6, 18  # pixels: height of a patch, between two, and below one for its score
 NEUTRAL = (226, 228, 232)  # ignored pixels
 WRONG = (226, 20, 60)
@@ -57,10 +59,10 @@ def read_patches(folder: Path) -> Patches | None:
     """None where the file is missing, damaged or of other arrays."""
     try:
         # Opened here, because np.load leaves the file open where it is no archive.
-        with (folder / "examples.npz").open("rb") as file, np.load(file) as arrays:
+        with (folder / FILE).open("rb") as file, np.load(file) as arrays:
             names = tuple(str(name) for name in arrays["names"])
             found = Patches(names, *(np.asarray(arrays[key], np.uint8) for key in ("image", "truth", "prediction")))
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error):
         return None
     fits = found.image.shape == (*found.truth.shape, 3) and found.prediction.shape == found.truth.shape
     return found if fits and 0 < len(names) == len(found.truth) else None
@@ -82,16 +84,19 @@ def example_pictures(cohort: Cohort) -> Iterator[Picture]:
         "weights of the first seed of each recipe.",
         selection(cohort, len(shown)),
         f"Left out, because their examples are other patches: {', '.join(others)}." if others else "",
-        f"Left out, without examples: {', '.join(g.name for g in without)}."
-        if (without := _without(shown, found))
-        else "",
+        *_left_out(shown, found),
     )
     yield Picture("examples", "The same patches in every system", caption, figure)
 
 
-def _without(shown: Sequence[Group], found: Sequence[tuple[Group, Patches]]) -> list[Group]:
+def _left_out(shown: Sequence[Group], found: Sequence[tuple[Group, Patches]]) -> list[str]:
+    """The sentences on recipes whose examples are missing or damaged."""
     known = [group for group, _ in found]
-    return [group for group in shown if group not in known]
+    without = [group for group in shown if group not in known]
+    damaged = [group for group in without if (group.runs[0].folder / FILE).is_file()]
+    named = {"without examples": [group.name for group in without if group not in damaged]}
+    named["damaged"] = [f"{group.name} ({(group.runs[0].folder / FILE).as_posix()})" for group in damaged]
+    return [f"Left out, {why}: {', '.join(names)}." for why, names in named.items() if names]
 
 
 def _draw(systems: Sequence[tuple[Group, Patches]]) -> Figure:
@@ -107,11 +112,12 @@ def _draw(systems: Sequence[tuple[Group, Patches]]) -> Figure:
         ),
     ]
     sheet, width = _sheet(columns)
-    margin, top = 110, 76
+    lines = max(wrapped(group.name, _letters(width)).count("\n") + 1 for group, _ in systems)
+    margin, top = 40 + _row_label_width(first.names), 44 + 17 * lines
     size = ((sheet.shape[1] + margin) / DPI, (sheet.shape[0] + top) / DPI)
     figure = Figure(figsize=size, layout="constrained")
     set_title(figure, "The same patches in every system")
-    axes = figure.add_subplot()
+    axes = figure.add_subplot(anchor="E")  # what the width leaves over goes to the names at the left
     axes.imshow(sheet, aspect="equal")
     axes.set_axis_off()
     _write(axes, systems, width)
@@ -158,6 +164,18 @@ def _width(patch: np.ndarray) -> int:
     return int(np.clip(round(TILE * patch.shape[1] / patch.shape[0]), TILE // 2, TILE * 2))
 
 
+def _letters(width: int) -> int:
+    """How many bold letters of a heading fit above a tile of `width` pixels."""
+    return max(6, int(width * 72 / DPI / 5.9))
+
+
+def _row_label_width(names: Sequence[str]) -> int:
+    """Pixels that the longest line of the patch names takes: measured, since an "m" is four times as wide as an "i"."""
+    lines = [line for name in names for line in wrapped(name, *ROW_LABEL).splitlines()]
+    widths = (TextPath((0, 0), line, size=ROW_FONT, usetex=False).get_extents().width for line in lines)
+    return round(max(widths, default=0) * DPI / 72)
+
+
 def _photo(image: np.ndarray) -> np.ndarray:
     shrinks = image.shape[0] > TILE
     return cv2.resize(image, (_width(image), TILE), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
@@ -184,11 +202,12 @@ def _write(axes: Axes, systems: Sequence[tuple[Group, Patches]], width: int) -> 
     heads = ["image", "truth", *(group.name for group, _ in systems)]
     for x, head in enumerate(heads):
         middle = x * (width + GAP) + width / 2
-        axes.text(middle, -8, wrapped(head, 20), ha="center", va="bottom", fontsize=9, fontweight="bold")
+        axes.text(middle, -8, wrapped(head, _letters(width)), ha="center", va="bottom", fontsize=9, fontweight="bold")
     for y, name in enumerate(systems[0][1].names):
         top = y * (TILE + GAP + FOOT)
-        lines = "\n".join(re.findall(r".{1,16}(?:[_/ -]|$)|.{1,16}", label(name, 60)))  # file names have no blanks
-        axes.text(-10, top + TILE / 2, lines, ha="right", va="center", fontsize=7.5, color=MUTED)
+        axes.text(
+            -10, top + TILE / 2, wrapped(name, *ROW_LABEL), ha="right", va="center", fontsize=ROW_FONT, color=MUTED
+        )
         for x, (_, patches) in enumerate(systems, start=2):
             right = share_right(patches.truth[y], patches.prediction[y])
             text = "" if np.isnan(right) else f"{right:.0%}"

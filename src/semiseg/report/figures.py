@@ -154,7 +154,8 @@ def _confusion_panel(figure: Figure, panel: Axes, group: Group, matrix: np.ndarr
     for (row, column), value in np.ndenumerate(share):
         text = "" if np.isnan(value) else f"{value:.0f}"
         color = "white" if value > DARK else "#14181d"  # on the blue of the cell, the same in both themes
-        panel.text(column, row, text, ha="center", va="center", fontsize=8, color=color)
+        # In the layout, which these texts do not change, they would take as long as all else.
+        panel.text(column, row, text, ha="center", va="center", fontsize=8, color=color, in_layout=False)
     panel.set_aspect("equal")
     panel.invert_yaxis()
     panel.grid(visible=False)

@@ -25,7 +25,7 @@ from semiseg.report.drawing import (
     wrapped,
 )
 from semiseg.report.group import Cohort, Group
-from semiseg.report.scores import leading, rungs
+from semiseg.report.scores import leading, partial, rungs
 from semiseg.report.statistics import Difference
 
 ROWS = 30  # recipes in the plot of gains
@@ -55,7 +55,7 @@ def gains(cohort: Cohort) -> Iterator[Picture]:
     for row, (group, difference) in enumerate(found):
         _interval(axes, row, difference, style.get(group, PLAIN))
     _finish(axes, [group.name for group, _ in found], "mIoU above the baseline")
-    caption = sentences(KEY, selection(cohort, len(shown) + 1), _left_out(len(shown) - len(found)))
+    caption = sentences(KEY, selection(cohort, len(shown) + 1), _left_out(len(shown) - len(found)), _partial(cohort))
     yield Picture("gain", title, caption, figure)
 
 
@@ -77,7 +77,13 @@ def ladder(cohort: Cohort) -> Iterator[Picture]:
             _interval(gained, row, difference, style.get(group, PLAIN))
     _finish(gained, [rung_name(group) for group in steps], "mIoU above the step before")
     gained.tick_params(axis="y", labelleft=False)
-    yield Picture("ladder", title, f"Each step keeps the changes of the ones above it. {KEY}", figure)
+    caption = sentences("Each step keeps the changes of the ones above it.", KEY, _partial(cohort))
+    yield Picture("ladder", title, caption, figure)
+
+
+def _partial(cohort: Cohort) -> str:
+    """The sentences on the seeds that the differences leave out."""
+    return " ".join(f"{text}." for group in cohort.groups if (text := partial(group)))
 
 
 def _scores(axes: Axes, steps: Sequence[Group], style: dict[Group, Look]) -> None:
@@ -113,7 +119,7 @@ def _interval(axes: Axes, row: int, difference: Difference, look: Look) -> None:
 def _finish(axes: Axes, names: Sequence[str], unit: str) -> None:
     """Row names from the top down, and a line at no gain."""
     axes.axvline(0, color=MUTED, linewidth=1)
-    axes.set_yticks(range(len(names)), [wrapped(name, 36) for name in names])
+    axes.set_yticks(range(len(names)), [wrapped(name, 36, 2) for name in names])
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.tick_params(axis="y", length=0)
     axes.grid(visible=False, axis="y")

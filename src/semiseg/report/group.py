@@ -94,6 +94,11 @@ class Group:
         """The same over resamples of patches."""
         return self._resampled("image")
 
+    @cached_property
+    def resampled(self) -> list[Run]:
+        """The runs that its differences are over: those with matrices."""
+        return [run for run in self.runs if run.has_matrices]
+
     def _resampled(self, wanted: Unit) -> tuple[int, np.ndarray] | None:
         rows, number = [], 0
         for run in self.runs:
@@ -109,9 +114,9 @@ class Group:
         return (number, np.stack(rows)) if rows else None
 
     def answers_to(self, name: str) -> bool:
-        """Is this the group a user means by `name`: its name, model or experiment, or the name or folder of a run?"""
+        """Is this a group a user may mean by `name`: its name, model or experiment, or the name or folder of a run?"""
         return name in (self.name, self.model, self.experiment) or any(
-            name in (run.name, run.folder.name) for run in self.runs
+            name in (run.name, run.label, run.folder.name) for run in self.runs
         )
 
 
@@ -123,6 +128,7 @@ class Cohort:
     reason: str  # why these runs are apart from the others, in words; "" where there is only one cohort
     groups: tuple[Group, ...]
     baseline: Group | None = None
+    rivals: tuple[Group, ...] = ()  # what else the baseline's word fits, or would have been as good a choice
 
 
 def excluded_classes(run: Run) -> list[int]:
@@ -152,19 +158,21 @@ def _by_seed(run: Run) -> tuple[int, str]:
     return (int(run.seed) if run.seed.isdecimal() else -1, run.seed)
 
 
-def find_baseline(groups: Sequence[Group], name: str | None) -> Group | None:
-    """The group that `name` means; without a name V1, else supervised training, else the best group.
-
-    Where several answer, the one with the shortest name: it is the recipe with the fewest changes.
+def baselines(groups: Sequence[Group], name: str | None) -> list[Group]:
+    """The groups that `name` means, the first of which is taken: the one with the shortest name, which is the recipe
+    with the fewest changes; those of unknown configuration come last. Without a name V1, else supervised training,
+    else the best group alone.
     """
+    best = next((group for group in groups if group.settings), groups[0] if groups else None)
     wanted: list[Callable[[Group], bool]] = [
+        lambda group: group.name == "v1",
         lambda group: group.model == "v1",
         lambda group: group.choices.get("pseudo_label") == "none",
-        lambda group: True,
+        lambda group: group is best,
     ]
     if name is not None:
         wanted = [lambda group: group.name == name, lambda group: group.answers_to(name)]
     for fits in wanted:
         if found := [group for group in groups if fits(group)]:
-            return min(found, key=lambda group: len(group.name.split()))
-    return None
+            return sorted(found, key=lambda group: (not group.settings, len(group.name.split())))
+    return []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -39,10 +40,7 @@ def read_history(folder: Path) -> History:
 
     A resumed run may have logged a step twice: the later line counts.
     """
-    try:
-        records = read_metrics(folder / "metrics.jsonl")
-    except OSError:
-        return {}
+    records = _read(folder / "metrics.jsonl")
     # Lines of one kind hold the same names in the same order: turned into arrays together, they are read five times
     # faster than value by value.
     kinds: dict[tuple[str, ...], list[int]] = {}
@@ -55,6 +53,21 @@ def read_history(folder: Path) -> History:
             columns.setdefault(name, []).append((np.array(numbers), values))
     steps = np.array([record["step"] for record in records], np.int64)
     return {name: _merged(parts, steps) for name, parts in columns.items() if name not in ("step", "time")}
+
+
+def _read(path: Path) -> list[dict[str, float]]:
+    """The records of a metrics.jsonl, null as None. A file without a flaw is parsed at once, in half the time."""
+    try:
+        lines = path.read_text(encoding="utf-8").strip().split("\n")
+        records = json.loads(f"[{','.join(lines)}]")
+        if all(isinstance(record, dict) and isinstance(record.get("step"), int) for record in records):
+            return records
+    except (OSError, ValueError):
+        pass
+    try:
+        return read_metrics(path)
+    except OSError:
+        return []
 
 
 def _table(rows: list[tuple[object, ...]]) -> np.ndarray:

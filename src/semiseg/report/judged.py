@@ -9,7 +9,7 @@ from functools import cached_property
 from semiseg.doctor import Criterion, Finding, Verdict, examine, judge
 from semiseg.report.collect import Run
 from semiseg.report.group import Group
-from semiseg.report.leftovers import some
+from semiseg.report.leftovers import by_recipe
 from semiseg.report.table import Cells
 
 CRITERIA_INTRO = (
@@ -50,17 +50,17 @@ def criteria_table(runs: Sequence[Judged]) -> Cells:
 
 def criteria_notes(runs: Sequence[Judged]) -> list[str]:
     """What to know beside the verdicts, such as runs shorter than the guide's."""
-    noted: dict[str, list[str]] = {}
+    noted: dict[str, list[tuple[str, Run]]] = {}
     for each in runs:
         if each.verdict.note:
-            noted.setdefault(each.verdict.note, []).append(each.run.name)
-    return [f"{'All runs' if len(names) == len(runs) else some(names)}: {note}." for note, names in noted.items()]
+            noted.setdefault(each.verdict.note, []).append((each.recipe, each.run))
+    return [f"{'All runs' if len(of) == len(runs) else by_recipe(of)}: {note}." for note, of in noted.items()]
 
 
 def _criteria_row(each: Judged) -> list[str]:
     verdict = each.verdict
     shown = {row.name: row.shown for row in verdict.criteria}
-    lacking = [row for row in verdict.criteria if row.level == NEXT.get(verdict.level) and not row.met]
+    lacking = [row for row in verdict.criteria if row.level == NEXT.get(verdict.level) and row.missed]
     missing = "; ".join(_lacking(row) for row in lacking)
     remedies = "; ".join(dict.fromkeys(row.remedy for row in lacking if row.remedy))
     values = [shown.get(name, "") for name in ("val mIoU", "ST pixels", "train/val gap")]

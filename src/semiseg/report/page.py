@@ -6,14 +6,15 @@ import base64
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from semiseg.report.drawing import GRID, INK, MUTED, PAPER
-from semiseg.report.table import Cells
+from semiseg.report.table import BY_COLUMN, Cells
 
 FOLDER = Path(__file__).parent
 SVG_LIMIT = 400_000  # characters; a larger SVG gives way to its PNG where that one is smaller
@@ -29,7 +30,7 @@ TYPED = (
     "setting",
     "data",
 )  # headings above what is typed or copied
-NUMBER = re.compile(r"[+-]?[\d,]*\.?\d+(e[+-]?\d+)?( ?%)?( ±.*)?|\[[+-]?\d.*\]")
+NUMBER = re.compile(r"[+-]?[\d,]*\.?\d+(e[+-]?\d+)?( ?%)?( ±.*| \(×.*\)| \*)?|\[[+-]?\d.*\]")
 TONES = {
     "better": "good", "excellent": "good", "good": "good", "finished": "good",
     "worse": "bad", "below minimum": "bad", "failed": "bad",
@@ -57,12 +58,18 @@ class TableView:
     """A table with what the template needs to know of its rows and columns."""
 
     cells: Cells
-    named: bool = field(init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "named", self.cells.header[0] in NAMED and len(self.cells.rows) > 1)
 
     @property
+    def by_column(self) -> bool:
+        """Whether it has a column a recipe."""
+        return self.cells.header[0] in BY_COLUMN
+
+    @cached_property
+    def named(self) -> bool:
+        """Whether its rows can be held side by side."""
+        return self.cells.header[0] in NAMED and len(self.cells.rows) > 1
+
+    @cached_property
     def name_columns(self) -> int:
         """How many of the first columns tell the rows apart; all where none do."""
         width = len(self.cells.header)
@@ -75,8 +82,12 @@ class TableView:
         """What a row is found by in the other tables."""
         return ", ".join(row[: self.name_columns])
 
-    def css(self, column: int) -> str:
-        """Classes of the cells of a column."""
+    @cached_property
+    def css(self) -> list[str]:
+        """Classes of the cells of each column."""
+        return [self._css(column) for column in range(len(self.cells.header))]
+
+    def _css(self, column: int) -> str:
         found = [row[column] for row in self.cells.rows if row[column]]
         number = column > 0 and bool(found) and all(NUMBER.fullmatch(text) for text in found)
         return " ".join(["number"] * number + ["typed"] * (self.cells.header[column] in TYPED))

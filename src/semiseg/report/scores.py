@@ -6,7 +6,10 @@ import re
 from collections.abc import Callable, Sequence
 
 from semiseg.console import clock
+from semiseg.overrides import override
+from semiseg.report.collect import Run
 from semiseg.report.group import Cohort, Group
+from semiseg.report.leftovers import some
 from semiseg.report.table import Cells, mean_text
 
 Column = tuple[str, str, str]  # heading, key of summary.json, form of a number
@@ -23,14 +26,7 @@ PSEUDO_LABELS: tuple[Column, ...] = (
     ("ST coverage", "st_coverage", "{:.1%}"),
     ("ST precision", "st_precision", "{:.1%}"),
 )
-COST: tuple[Column, ...] = (
-    ("parameters", "parameters", "{:,.0f}"),
-    ("GFLOPs an image", "gflops", "{:,.1f}"),
-    ("images/s", "images_per_s", "{:,.1f}"),
-    ("s a step", "seconds_per_step", "{:.3f}"),
-    ("peak memory, MiB", "peak_memory_mib", "{:,.0f}"),
-)
-NUMBERS = (*SCORES, *PSEUDO_LABELS, *COST)
+PARTIAL = " *"  # behind a difference that is over fewer seeds than the means
 SYSTEMS = 12  # columns of the tables with a column a system
 
 SCORES_INTRO = (
@@ -64,14 +60,16 @@ def guide_table(cohort: Cohort) -> Cells:
         ("ST coverage", _number("st_coverage", "{:.1%}")),
         ("ST precision", _number("st_precision", "{:.1%}")),
         ("Train/val gap", _number("gap", "{:.4f}")),
-        ("Training time, h:mm:ss", training_time),
+        ("Time in training steps, h:mm:ss", training_time),
         ("Steps", _number("steps", "{:,.0f}")),
         ("Architecture", architecture),
         ("Pseudo-labelling", pseudo_labelling),
         ("Parameters", _number("parameters", "{:,.0f}")),
-        ("GFLOPs an image", _number("gflops", "{:,.3g}")),
+        ("Weights, MiB", _number("weights_mib", "{:,.2f}")),
+        ("GFLOPs an image", _number("gflops", "{:,.2f}")),
+        ("Latency of one image, ms", _number("latency_ms", "{:,.2f}")),
         ("Images/s in training", _number("images_per_s", "{:,.1f}")),
-        ("Peak memory, MiB", _number("peak_memory_mib", "{:,.0f}")),
+        ("Peak memory in training, MiB", _number("peak_memory_mib", "{:,.0f}")),
         ("Seeds", lambda group: ", ".join(group.seeds)),
     ]
     shown = [[label, *(cell(group) for group in groups)] for label, cell in rows]
@@ -128,7 +126,7 @@ def score_table(cohort: Cohort) -> Cells:
     title = "Scores" if base is None else f"Scores, held against {base.name}"
     peak, *others = [heading for heading, _, _ in SCORES]
     heads = ["recipe", "seeds", peak, "difference", "95 % interval", "verdict", *others]
-    return Cells(title, heads, rows).without_empty()
+    return Cells(title, heads, rows, minor=("seeds", *others)).without_empty()
 
 
 def versus(group: Group, base: Group | None) -> list[str]:
@@ -137,9 +135,78 @@ def versus(group: Group, base: Group | None) -> list[str]:
         return ["", "", "" if base is None else "baseline"]
     found = group.difference(base)
     if found is not None:
-        return [f"{found.mean:+.4f}", f"[{found.low:+.4f}, {found.high:+.4f}]", found.verdict]
+        mark = PARTIAL if partial(group) or partial(base) else ""
+        return [f"{found.mean:+.4f}{mark}", f"[{found.low:+.4f}, {found.high:+.4f}]", found.verdict]
     mine, other = group.mean_sd("best_val_miou"), base.mean_sd("best_val_miou")
     return [f"{mine[0] - other[0]:+.4f}" if mine and other else "", "", "no matrices an image to resample"]
+
+
+def partial(group: Group) -> str:
+    """That differences are over fewer seeds than the mean, and why; "" where they are over the same."""
+    used, lost = group.resampled, [run for run in group.runs if not run.has_matrices]
+    if not used or not lost:
+        return ""
+    why = "has no confusion_best.npz" if len(lost) == 1 else "have no confusion_best.npz"
+    if any((run.folder / "confusion_best.npz").is_file() for run in lost):
+        why = why.replace("no confusion", "no readable confusion")
+    return f"{group.name}: difference over {seeds_text(used)} alone, since {seeds_text(lost)} {why}"
+
+
+def seeds_text(runs: Sequence[Run]) -> str:
+    """`seed 2` or `seeds 0 and 1`."""
+    *first, last = [run.seed for run in runs]
+    return f"seeds {', '.join(first)} and {last}" if first else f"seed {last}"
+
+
+def partial_notes(cohort: Cohort) -> list[str]:
+    """A line a recipe whose differences do not follow from the means beside them; none where none is resampled."""
+    told = [text for group in cohort.groups if (text := partial(group))] if how_resampled(cohort) else []
+    return [f"{PARTIAL.strip()} {text}; its mean is over all of its seeds." for text in told]
+
+
+def trained(group: Group) -> str:
+    """How many iterations a recipe was to run, `2,000`; "" where its runs do not say."""
+    planned = (run.number("total_steps") or run.number("steps") for run in group.runs)
+    return " or ".join(f"{steps:,.0f}" for steps in sorted({steps for steps in planned if steps}))
+
+
+def length_notes(cohort: Cohort) -> list[str]:
+    """A line for each length that is not the baseline's: what trained longer may be better for that alone."""
+    base = cohort.baseline
+    wanted = trained(base) if base else ""
+    others: dict[str, list[str]] = {}
+    for group in cohort.groups:
+        if wanted and (length := trained(group)) not in ("", wanted):
+            others.setdefault(length, []).append(group.name)
+    return [
+        f"{some(names)} trained {length} iterations, the baseline {wanted}: the difference may be that of the length."
+        for length, names in others.items()
+    ]
+
+
+def alone_note(cohort: Cohort) -> str:
+    """What to type where there is one recipe; "" where there are several."""
+    if len(cohort.groups) != 1:
+        return ""
+    (only,) = cohort.groups
+    other = "v3" if only.model == "v1" else "v1"
+    seeds = ",".join(only.seeds)
+    return (
+        f"There is nothing to compare: {only.name} is the only recipe on this data. Train another one on it, such as "
+        f"python train.py model={other} seed={seeds} with the data settings of this run, and compare again."
+    )
+
+
+def baseline_note(cohort: Cohort) -> str:
+    """Which recipe the others are held against where the word for it fits several; "" where it fits one."""
+    if cohort.baseline is None or not cohort.rivals:
+        return ""
+    others = [each.name for each in cohort.rivals]
+    return (
+        f"The baseline fits {len(others) + 1} recipes and is {cohort.baseline.name}, the one with the fewest changes. "
+        f"Choose another with {override('baseline', others[0])}"
+        + (f"; the others are {some(others[1:])}." if others[1:] else ".")
+    )
 
 
 def how_resampled(cohort: Cohort) -> str:

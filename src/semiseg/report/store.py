@@ -55,9 +55,9 @@ def tracker_of(tracking: DictConfig, runs: Path, experiment_name: str) -> Tracke
 
 
 def experiment_of(runs: Sequence[Run]) -> str:
-    """The experiment of most of the runs."""
+    """An experiment beside that of most of the runs, whose table is for trainings."""
     names = Counter(str(run.summary.get("experiment") or "semiseg") for run in runs)
-    return names.most_common(1)[0][0] if names else "semiseg"
+    return f"{names.most_common(1)[0][0] if names else 'semiseg'}-reports"
 
 
 def log_report(tracker: Tracker, out: Path, tags: dict[str, str]) -> list[str]:

@@ -29,7 +29,8 @@ class Cost:
 COSTS = (
     Cost("parameters", "mIoU against parameters", "parameters, million", 1e-6),
     Cost("gflops", "mIoU against arithmetic", "GFLOPs of one image, forward", 1.0),
-    Cost("train_seconds", "mIoU against training time", "minutes of training", 1 / 60),
+    Cost("latency_ms", "mIoU against latency", "milliseconds for one image, forward", 1.0),
+    Cost("train_seconds", "mIoU against time in training steps", "minutes in training steps", 1 / 60),
 )
 
 
@@ -73,16 +74,16 @@ def _picture(cohort: Cohort, cost: Cost, points: Sequence[Point]) -> Picture:
     axes.plot(
         [p.cost for p in front], [p.miou for p in front], drawstyle="steps-post", color=MUTED, linewidth=1.2, zorder=1
     )
-    plain = [_draw(axes, point, PLAIN) for point in points if point.group not in style]
-    own = {point.group: _draw(axes, point, style[point.group]) for point in points if point.group in style}
+    plain = [point for point in points if point.group not in style]
+    others = {f"{len(plain)} other recipes": _draw(axes, plain, PLAIN)} if plain else {}
+    own = {point.group.name: _draw(axes, [point], style[point.group]) for point in points if point.group in style}
     for number, point in enumerate(front, start=1):
         axes.annotate(str(number), (point.cost, point.miou), (-9, 5), textcoords="offset points", fontweight="bold")
     _scale(axes, [point.cost for point in points])
     axes.set_xlabel(cost.unit)
     axes.set_ylabel("peak validation mIoU")
     axes.margins(0.1)
-    others = {f"{len(plain)} other recipes": plain[0]} if plain else {}
-    named = {group.name: handle for group, handle in own.items()} | others
+    named = own | others
     add_legend(figure, list(named.values()), list(named))
     listed = ", ".join(f"{number} {point.group.name}" for number, point in enumerate(front[:LISTED], start=1))
     more = f" and {len(front) - LISTED} more" if len(front) > LISTED else ""
@@ -93,11 +94,12 @@ def _picture(cohort: Cohort, cost: Cost, points: Sequence[Point]) -> Picture:
     return Picture(f"pareto_{cost.key}", cost.title, caption, figure)
 
 
-def _draw(axes: Axes, point: Point, look: Look) -> object:
-    if point.sd:
-        axes.errorbar(point.cost, point.miou, yerr=point.sd, fmt="none", ecolor=look.color, elinewidth=1.2, zorder=2)
+def _draw(axes: Axes, points: Sequence[Point], look: Look) -> object:
+    costs, mious, sds = [p.cost for p in points], [p.miou for p in points], [p.sd for p in points]
+    if any(sds):
+        axes.errorbar(costs, mious, yerr=sds, fmt="none", ecolor=look.color, elinewidth=1.2, zorder=2)
     size = 6 if look is PLAIN else 8
-    (handle,) = axes.plot(point.cost, point.miou, look.marker, color=look.color, markersize=size, markeredgecolor=PAPER,
+    (handle,) = axes.plot(costs, mious, look.marker, color=look.color, markersize=size, markeredgecolor=PAPER,
                           markeredgewidth=0.8, linestyle="", zorder=3)  # fmt: skip
     return handle
 

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from semiseg.report.collect import Run
 from semiseg.report.contents import Section
 from semiseg.report.figures import pictures, save
 from semiseg.report.group import Cohort
 from semiseg.report.page import Chapter, render
-from semiseg.report.scores import NUMBERS
+from semiseg.report.results import results_csv
 from semiseg.tracking.local import write_text
 
 if TYPE_CHECKING:
@@ -51,7 +48,7 @@ def write_report(comparison: Comparison, drawn: Sequence[Sequence[Drawn]], out: 
     texts = {
         "report.html": render(TITLE, [chapter(*part) for part in shown], comparison.facts),
         "report.md": markdown(shown, comparison.facts, out),
-        "results.csv": results_csv(comparison.runs),
+        "results.csv": results_csv(comparison),
     }
     for name, text in texts.items():
         write_text(out / name, text)
@@ -76,20 +73,3 @@ def markdown(parts: Sequence[tuple[Section, Sequence[Drawn], str]], facts: dict[
             blocks += [each.caption] if each.caption else []
         blocks += ["\n".join(f"- {note}" for note in section.notes)] if section.notes else []
     return "\n\n".join(blocks) + "\n"
-
-
-def results_csv(runs: Sequence[Run]) -> str:
-    """One line a run, unfinished ones too, for a spreadsheet or a notebook."""
-    head = ["folder", "status", "name", "experiment", "model", "seed", "data_fingerprint", "steps", "best_step"]
-    scores = [key for _, key, _ in NUMBERS]
-    choices = list(dict.fromkeys(name for run in runs for name in run.choices if name not in head))
-    classes = list(dict.fromkeys(name for run in runs for name in run.class_iou))
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow([*head, *choices, *scores, *(f"iou/{name}" for name in classes)])
-    for run in runs:
-        facts = {**run.choices, **run.summary, "folder": run.folder.as_posix(), "status": run.status}
-        numbers = [run.number(key) for key in scores]
-        ious = [run.class_iou.get(name) for name in classes]
-        writer.writerow([*(facts.get(key) for key in (*head, *choices)), *numbers, *ious])
-    return out.getvalue()
