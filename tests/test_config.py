@@ -82,7 +82,7 @@ def test_unknown_key_names_near_and_valid_ones() -> None:
         (lambda: optim(grad_clip=0), r"optim\.grad_clip is 0"),
         (lambda: optim(ema_decay=1.0), r"optim\.ema_decay is 1\.0"),
         (lambda: optim(betas=[0.9]), r"optim\.betas is \[0\.9\]"),
-        (lambda: optim(betas=["a", 0.9]), r"optim\.betas\[0\]: .*'a'"),
+        (lambda: optim(betas=["a", 0.9]), r"optim\.betas is \['a', 0\.9\]; it must be a list, each a number\."),
     ],
 )
 def test_bad_value_is_named_with_its_key_in_one_line(make, message: str) -> None:
@@ -120,7 +120,7 @@ def test_constructors_complaint_becomes_a_config_error(thing: str, values: dict,
         ("model", "num_heads", "abc", r"^model\.num_heads is 'abc'; it must be a whole number\.$"),
         ("model", "num_heads", 2.5, r"^model\.num_heads is 2\.5; it must be a whole number\.$"),
         ("model", "encoder_weights", 3, r"^model\.encoder_weights is 3; it must be a text or null\.$"),
-        ("loss", "ce_weight", None, r"^loss\.ce_weight is None; it must be a number\.$"),
+        ("loss", "ce_weight", None, r"^loss\.ce_weight is null; it must be a number\.$"),
         ("loss", "ce_weight", True, r"^loss\.ce_weight is True; it must be a number\.$"),
         ("loss", "cew", 1, r"^loss\.cew is no setting\. .*ce_weight"),
         ("pseudo_label", "st_loss.ce_weight", "x", r"^pseudo_label\.st_loss\.ce_weight is 'x'; it must be a number"),
@@ -145,7 +145,6 @@ def test_arguments_are_checked_before_anything_is_built(group: str, key: str, va
 def test_arguments_of_valid_kinds_pass() -> None:
     check_arguments({"_target_": "semiseg.losses.SegmentationLoss", "ce_weight": 1, "class_weights": [1, 2]}, "loss")
     check_arguments({"_target_": "collections.OrderedDict", "any": "thing"}, "loss")
-    check_arguments({"_target_": "nowhere.Loss", "any": "thing"}, "loss")
 
 
 def test_projects_own_errors_pass_unchanged(thing: str) -> None:

@@ -12,7 +12,16 @@ from omegaconf import OmegaConf
 from semiseg.cli import run_name
 from semiseg.config import conf_dir
 from semiseg.errors import ConfigError
-from semiseg.overrides import check_groups, check_names, check_sweeps, explain, hydra_form, key_of, with_stored
+from semiseg.overrides import (
+    check_groups,
+    check_names,
+    check_sweeps,
+    config_dirs,
+    explain,
+    hydra_form,
+    key_of,
+    with_stored,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -158,3 +167,7 @@ def test_resume_names_the_runs_there_are(stored: Path, typed: list[str]) -> None
 def test_resume_where_there_are_no_runs_says_where_to_look(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"experiment_name= or output="):
         with_stored(["resume=true", "name=mine", f"output={tmp_path}"])
+
+
+def test_a_command_without_arguments_reads_the_projects_recipes() -> None:
+    assert config_dirs([]) == [conf_dir()]

@@ -82,7 +82,7 @@ def test_folder_without_a_run_is_removed_and_any_other_stays(folder: RunFolder) 
 
 
 def test_resume_needs_a_checkpoint(folder: RunFolder) -> None:
-    with pytest.raises(CheckpointError, match=r"latest_checkpoint\.pth does not exist.*Leave out resume=true"):
+    with pytest.raises(CheckpointError, match=r"holds no checkpoint.*Leave out resume=true"):
         folder.open(resume=True)
     assert not folder.path.exists()
 

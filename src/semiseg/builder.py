@@ -16,6 +16,7 @@ from semiseg.data.batches import BatchStream
 from semiseg.data.build import DataBundle, build_data
 from semiseg.data.config import DataConfig
 from semiseg.data.frequency import balanced_weights
+from semiseg.data.layouts.base import Layout
 from semiseg.data.stream import Pool
 from semiseg.engine.device import Hardware
 from semiseg.engine.optim import build_optimizer
@@ -25,6 +26,7 @@ from semiseg.losses import SegmentationLoss
 from semiseg.methods import Ema, SemiSupervised
 from semiseg.models.base import SegmentationModel
 from semiseg.pseudo_label import PseudoLabeler
+from semiseg.schema import shown
 
 NOT_ARGUMENTS = ("name", "recipe")  # of a model node: what its partners and the trainer read
 
@@ -33,7 +35,7 @@ def build_bundle(config: DictConfig) -> DataBundle:
     """The data a config names. Raises ConfigError and DataError."""
     node = {key: value for key, value in resolved(config.data, "data").items() if key != "layout"}
     data = settings(DataConfig, node, "data")
-    data.layout = build(config.data.layout, "data.layout")
+    data.layout = build(config.data.layout, "data.layout", Layout)
     return build_data(data)
 
 
@@ -46,6 +48,8 @@ def model_node(config: DictConfig) -> dict[str, Any]:
 def check_model(config: DictConfig) -> None:
     """Raises ConfigError for settings that the network does not take, before the classes of the data are known."""
     check_arguments(model_node(config), "model", ["num_classes"])
+    if not isinstance(name := config.model.get("name"), str) or not name:
+        raise ConfigError(f"model.name is {shown(name)}; it must be a word for tables and folders, such as v3.")
 
 
 def build_model(config: DictConfig, num_classes: int, restored: bool = False) -> SegmentationModel:
@@ -55,7 +59,7 @@ def build_model(config: DictConfig, num_classes: int, restored: bool = False) ->
         if node.get("freeze_bn_affine", False) is None:
             node["freeze_bn_affine"] = node["encoder_weights"] is not None
         node["encoder_weights"] = None
-    return build(node, "model", num_classes=num_classes)
+    return build(node, "model", SegmentationModel, num_classes=num_classes)
 
 
 @dataclass(frozen=True)
@@ -70,12 +74,13 @@ class Parts:
 def build_parts(config: DictConfig, optim: OptimConfig) -> Parts:
     """The parts of a config, with class weights and class thresholds still open. Raises ConfigError."""
     check_model(config)
-    labeler: PseudoLabeler = build(config.pseudo_label, "pseudo_label")
+    labeler: PseudoLabeler = build(config.pseudo_label, "pseudo_label", PseudoLabeler)
     if labeler.optim is not None:
         settings(OptimConfig, labeler.optim, "pseudo_label.optim")
     if labeler.needs_teacher and labeler.teacher == "ema" and optim.ema_decay is None:
         raise ConfigError("pseudo_label.teacher=ema needs an average; set optim.ema_decay=0.999 or teacher=student.")
-    return Parts(build(config.aug, "aug"), build(config.loss, "loss"), labeler)
+    aug: Augment = build(config.aug, "aug", Augment)
+    return Parts(aug, build(config.loss, "loss", SegmentationLoss), labeler)
 
 
 def fit_to_data(parts: Parts, bundle: DataBundle, total_steps: int) -> None:

@@ -18,12 +18,19 @@ from omegaconf.errors import OmegaConfBaseException
 
 from semiseg.config import conf_dir
 from semiseg.errors import ConfigError, SemisegError
-from semiseg.overrides import MULTIRUN, check_groups, check_names, check_sweeps, explain, with_stored
+from semiseg.overrides import MULTIRUN, check_files, check_groups, check_names, check_sweeps, explain, with_stored
+from semiseg.reproduce import with_original
 
 VERBS = {
     "train": ("semiseg.train", "train one system, or several with -m"),
     "inspect": ("semiseg.inspection", "look at a data set before training on it"),
+    "predict": ("semiseg.prediction", "predict the classes of images, folders and rasters"),
+    "patchify": ("semiseg.patchify", "cut base images and their masks into patches"),
     "compare": ("semiseg.report.compare", "put finished runs side by side"),
+    "evaluate": ("semiseg.evaluation", "hold a trained run, or an ensemble, against the truth"),
+    "export": ("semiseg.export", "write a trained run as ONNX, torch.export or INT8"),
+    "history": ("semiseg.history_plot", "draw the course of one run"),
+    "sync": ("semiseg.tracking.sync", "send MLflow what it lacks of a run"),
 }
 
 
@@ -89,10 +96,11 @@ def run_verb(verb: str, overrides: list[str]) -> int:
     try:
         if verb != "train" and any(typed in MULTIRUN for typed in overrides):
             raise ConfigError(f"semiseg {verb} does one thing at a time: leave out -m.")
+        check_files(overrides)
         check_groups(overrides)
         check_names(overrides)
         check_sweeps(overrides)
-        sys.argv = [f"semiseg {verb}", *with_stored(overrides)]
+        sys.argv = [f"semiseg {verb}", *with_original(with_stored(overrides))]
         hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=verb)(job)()
     except SemisegError as error:
         return complain(str(error))
@@ -102,8 +110,8 @@ def run_verb(verb: str, overrides: list[str]) -> int:
         if error.filename is None:
             raise
         return complain(f"{error.filename}: {error.strerror}. Give a folder that can be written with output=PATH.")
-    except KeyboardInterrupt:
-        return 130
+    except KeyboardInterrupt as stop:
+        return getattr(stop, "status", 130)
     return 1 if failures else 0
 
 

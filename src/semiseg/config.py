@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import difflib
-import inspect
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import fields
+import re
+from collections.abc import Collection, Iterable
 from pathlib import Path
-from pydoc import ErrorDuringImport, locate
-from types import NoneType, UnionType
-from typing import Any, TypeVar, Union, get_args, get_origin
+from typing import Any, TypeVar, get_type_hints
 
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
@@ -17,9 +14,22 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from semiseg.errors import ConfigError, SemisegError
+from semiseg.schema import (
+    check_mapping,
+    check_value,
+    described,
+    fits,
+    one_line,
+    shown,
+    signature_of,
+    takes_list,
+    target_of,
+)
 
 T = TypeVar("T")
-SIMPLE = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", NoneType: "null"}
+# What constructors of networks and others raise for a value that they cannot use; torch has nothing but RuntimeError.
+REFUSALS = (TypeError, ValueError, ImportError, OmegaConfBaseException, RuntimeError, IndexError, ArithmeticError)
+CONVERSIONS = ("none", "partial", "object", "all")  # what Hydra hands lists and mappings over as
 
 
 def conf_dir() -> Path:
@@ -41,7 +51,8 @@ def resolved(node: Any, where: str) -> dict[str, Any]:
     try:
         return OmegaConf.to_container(node, resolve=True)  # type: ignore[return-value]
     except OmegaConfBaseException as error:
-        raise ConfigError(f"{where}: {str(error).splitlines()[0]}") from error
+        key = str(error.full_key or "")
+        raise ConfigError(f"{key if key.startswith(where) else f'{where}.{key}'}: {one_line(error)}") from error
 
 
 def settings(cls: type[T], node: Any, where: str) -> T:
@@ -51,26 +62,55 @@ def settings(cls: type[T], node: Any, where: str) -> T:
     `__post_init__` refuses.
     """
     values = resolved(node, where) if OmegaConf.is_config(node) else node
+    check_mapping(values, where)
+    check_value(values, where)
     prefix = f"{where}." if where else ""
-    known = {f.name for f in fields(cls)}  # type: ignore[arg-type]
-    for key in values:
+    known = get_type_hints(cls)
+    for key, value in values.items():
         if key not in known:
             raise ConfigError(f"{prefix}{key} is no setting. {near(str(key), known)}")
+        if (isinstance(value, list | dict) or takes_list(known[key])) and not fits(value, known[key]):
+            raise ConfigError(f"{prefix}{key} is {shown(value)}; it must be {described(known[key])}.")
     try:
-        return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(cls), values))  # type: ignore[return-value]
+        merged = OmegaConf.merge(OmegaConf.structured(cls), values)
+        check_value(OmegaConf.to_container(merged), where)  # once more: the text "nan" is a number by now
+        return OmegaConf.to_object(merged)  # type: ignore[return-value]
     except OmegaConfBaseException as error:
-        key = error.full_key or error.key or ""
-        raise ConfigError(f"{prefix}{key.removeprefix(prefix)}: {str(error).splitlines()[0]}") from error
+        key = str(error.full_key or error.key or "")
+        raise ConfigError(f"{prefix}{key.removeprefix(prefix)}: {one_line(error)}") from error
+    except ConfigError as error:  # a dataclass knows its group, and not where a second one of it stands
+        group = f"{where.rpartition('.')[2]}."
+        if not str(error).startswith(group):
+            raise
+        raise ConfigError(prefix + str(error).removeprefix(group)) from None
 
 
 def ungrouped(config: DictConfig) -> dict[str, Any]:
-    """The settings outside every group, such as `seed`."""
-    return {key: value for key, value in resolved(config, "config").items() if not isinstance(value, dict)}
+    """The settings outside every group, such as `seed`, and whatever stands there that is no group."""
+    nodes = resolved(config, "").items()
+    return {key: value for key, value in nodes if not isinstance(value, dict) or not (conf_dir() / key).is_dir()}
+
+
+def stored_at(tree: Any, key: str) -> Any:
+    """The value at a dotted key of plain dictionaries and lists; None where it leads nowhere."""
+    for part in re.findall(r"[^.\[\]]+", key):
+        if not (isinstance(tree, dict) and part in tree) and not (isinstance(tree, list) and part.isdecimal()):
+            return None
+        tree = tree[part] if isinstance(tree, dict) else tree[int(part)]
+    return tree
 
 
 def check_missing(config: DictConfig) -> None:
-    """Raises ConfigError naming every `???` that was not given."""
-    missing = sorted(OmegaConf.missing_keys(config))
+    """Raises ConfigError naming every `???` that was not given, and for values that no setting can have."""
+    tree: dict[str, Any] = OmegaConf.to_container(config, resolve=False)  # type: ignore[assignment]
+    check_value(tree, "")
+    for group in (key for key in tree if (conf_dir() / key).is_dir()):
+        check_mapping(tree[group], group)
+    try:
+        missing = sorted(OmegaConf.missing_keys(config))
+    except OmegaConfBaseException as error:
+        said = shown(stored_at(tree, str(error.full_key)))
+        raise ConfigError(f"{error.full_key} is {said}: {one_line(error)}. Give a value, or a key that is.") from error
     if missing:
         raise ConfigError(f"No value for {', '.join(missing)}. Give it on the command line: {missing[0]}=VALUE")
 
@@ -82,7 +122,11 @@ def check_arguments(node: Any, where: str, given: Collection[str] = ()) -> None:
     take, and for a value that a simple annotation (numbers, text, true or false, null) rules out.
     """
     values = resolved(node, where) if OmegaConf.is_config(node) else node
-    parameters = signature_of(values.get("_target_", ""))
+    check_mapping(values, where)
+    check_value(values, where)
+    parameters = signature_of(target_of(values, where))
+    if values.get("_convert_", "none") not in CONVERSIONS:
+        raise ConfigError(f"{where}._convert_ is {shown(values['_convert_'])}; it must be one of {CONVERSIONS}.")
     if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
         return
     for key, value in values.items():
@@ -94,51 +138,32 @@ def check_arguments(node: Any, where: str, given: Collection[str] = ()) -> None:
         elif key not in parameters:
             raise ConfigError(f"{name} is no setting. {near(str(key), parameters.keys() - set(given))}")
         elif not fits(value, annotation := parameters[key].annotation):
-            valid = " or ".join(SIMPLE[each] for each in alternatives(annotation))
-            raise ConfigError(f"{name} is {value!r}; it must be {valid}.")
+            raise ConfigError(f"{name} is {shown(value)}; it must be {described(annotation)}.")
 
 
-def signature_of(target: str) -> Mapping[str, inspect.Parameter]:
-    """Parameters of what a `_target_` names; none where it names nothing, which instantiating it will say."""
-    try:
-        found = locate(target)
-        return inspect.signature(found, eval_str=True).parameters if callable(found) else {}
-    except (
-        ErrorDuringImport,
-        NameError,
-        ValueError,
-    ):  # an import or annotation that fails, or code without a signature
-        return {}
+def build(node: Any, where: str, kind: type = object, **extra: Any) -> Any:
+    """Instantiate a `_target_` node as a `kind`; the constructor is the schema.
 
-
-def alternatives(annotation: Any) -> tuple[Any, ...]:
-    """The types that an annotation joins with `|`."""
-    return get_args(annotation) if get_origin(annotation) in (UnionType, Union) else (annotation,)
-
-
-def fits(value: Any, annotation: Any) -> bool:
-    """Whether a value may stand for an annotation; annotations that are not simple take anything."""
-    allowed = alternatives(annotation)
-    if any(each not in SIMPLE for each in allowed):
-        return True
-    return type(value) in allowed or (type(value) is int and float in allowed)
-
-
-def build(node: Any, where: str, **extra: Any) -> Any:
-    """Instantiate a `_target_` node; the constructor is the schema.
-
-    Raises ConfigError for arguments that `check_arguments` refuses or the constructor complains about, and lets the
-    project's errors through as they are.
+    Raises ConfigError for arguments that `check_arguments` refuses or the constructor complains about and for a target
+    of another kind, and lets the project's errors through as they are.
     """
     check_arguments(node, where, extra)
+    found = instantiated(node, where, extra)
+    if not isinstance(found, kind):
+        raise ConfigError(f"{where}._target_ names a {type(found).__name__}; it must be a {kind.__name__}.")
+    return found
+
+
+def instantiated(node: Any, where: str, extra: dict[str, Any]) -> Any:
+    """Hydra's `instantiate`, with what the constructor complains about as a ConfigError."""
     try:
         return instantiate(node, **extra)
     except InstantiationException as error:
         cause = error.__cause__
         if isinstance(cause, SemisegError):
             raise cause from None
-        if isinstance(cause, TypeError | ValueError | ImportError | OmegaConfBaseException) or cause is None:
-            detail = str(cause or error).splitlines()[0]
+        if isinstance(cause, REFUSALS) or cause is None:
+            detail = one_line(cause or error)
             raise ConfigError(
                 f"{where}: {detail}. See conf/{where.split('.')[0]}/ for the settings it takes."
             ) from error

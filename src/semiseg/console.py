@@ -85,10 +85,11 @@ class Console(ABC):
         self._panel(f"Evaluating at iteration {step}...", lines, style="green" if is_best else "dim")
 
     def finish(self, rows: Mapping[str, str], next_command: str) -> None:
-        """The final table, and what to type next."""
+        """The final table, and what to type next, if anything."""
         self.close()
         self._table("Summary", rows)
-        self._say([f"Next: {next_command}"], style="bold")
+        if next_command:
+            self._say([f"Next: {next_command}"], style="bold")
 
     def close(self) -> None:  # noqa: B027  (nothing to give back in a plain console)
         """Give the terminal back; safe to call twice and after an error."""

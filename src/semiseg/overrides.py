@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from collections.abc import Collection
+from contextlib import suppress
 from pathlib import Path
 
+import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from semiseg.config import conf_dir, near
 from semiseg.errors import ConfigError
+from semiseg.schema import one_line
 
 GROUP_OVERRIDE = re.compile(r"^\+?[a-z_/]+=[\w./]+$")
 MULTIRUN = ("-m", "--multirun")
 FOLDER_NAMES = ("name", "experiment_name")
-NO_WORD = re.compile(r"^([a-z_]+)=(null|true|false|[\d.]*)$")
+NO_WORDS = ("", "null", "true", "false")
+WORDS = re.compile(r"""[\w./,\s()*'"\[\]-]*""")  # one, or with -m several: a,b or glob(*)
+CONFIG_DIR = re.compile(r"(?:--config-dir|-cd)(?:=(.*))?")
 
 
 MAPPING_REMEDY = (
@@ -42,15 +49,16 @@ def explain(error: Exception, verb: str, overrides: list[str]) -> str:
     if isinstance(error, OverrideParseException):
         form = "KEY=VALUE, such as trainer.max_steps=500, and quote a value of special characters: 'KEY=\"a, b\"'"
         return f"{error.override!r} is no override; write {form}."
-    return text.split("\nConfig search path")[0]
+    return " ".join(text.split("\nConfig search path")[0].split())
 
 
 def check_groups(overrides: list[str]) -> None:
-    """Raises ConfigError for a group set to null or a number, which Hydra would answer with a traceback."""
+    """Raises ConfigError for a group set to what is no word, which Hydra would answer with a traceback."""
+    dirs = config_dirs(overrides)
     for override in overrides:
-        match = NO_WORD.match(override)
-        if match and (conf_dir() / match[1]).is_dir():
-            raise ConfigError(f"{override}: {match[1]} takes one of the words {', '.join(words(match[1]))}.")
+        group, equals, value = override.partition("=")
+        if group and equals and (conf_dir() / group).is_dir() and not may_be_words(value):
+            raise ConfigError(f"{override}: {group} takes one of the words {', '.join(words(group, dirs))}.")
 
 
 def check_names(overrides: list[str]) -> None:
@@ -65,9 +73,49 @@ def check_names(overrides: list[str]) -> None:
             )
 
 
-def words(group: str) -> list[str]:
-    """The choices of a group: its files' names."""
-    return sorted(path.stem for path in (conf_dir() / group).glob("*.yaml"))
+def may_be_words(value: str) -> bool:
+    """Whether a value has the form of a group's word, or of several; Hydra reads others as null, a number ...."""
+    with suppress(ValueError):
+        float(value)
+        return False
+    return value.lower() not in NO_WORDS and WORDS.fullmatch(value) is not None
+
+
+def config_dirs(arguments: list[str]) -> list[Path]:
+    """The folders of recipes: the project's, and the user's own (`--config-dir PATH`)."""
+    dirs = [conf_dir()]
+    for argument, following in zip(arguments, [*arguments[1:], ""], strict=False):  # none for no arguments
+        if match := CONFIG_DIR.fullmatch(argument):
+            dirs.append(Path(match[1] or following).expanduser())
+    return dirs
+
+
+def check_files(arguments: list[str]) -> None:
+    """Raises ConfigError for a folder of recipes that is not there, and for a file in it that is no recipe."""
+    for folder in config_dirs(arguments)[1:]:
+        if not folder.is_dir():
+            raise ConfigError(f"--config-dir {folder}: there is no such folder.")
+        for file in sorted(folder.rglob("*.yaml")):
+            check_file(file)
+
+
+def check_file(file: Path) -> None:
+    """Raises ConfigError unless the file is a YAML mapping of settings whose `defaults`, if any, are a list."""
+    try:
+        recipe = OmegaConf.load(file)
+    except (OSError, ValueError, AttributeError, TypeError, yaml.YAMLError, OmegaConfBaseException) as error:
+        place = getattr(error, "problem_mark", None)
+        line = f", line {place.line + 1}" if place else ""
+        raise ConfigError(f"{file}{line}: {getattr(error, 'problem', None) or one_line(error)}.") from error
+    if not isinstance(recipe, DictConfig):
+        raise ConfigError(f"{file} is a list; a recipe holds settings, KEY: VALUE.")
+    if "defaults" in recipe and not OmegaConf.is_list(recipe._get_node("defaults")):
+        raise ConfigError(f"{file}: defaults must be a list, such as '- override /loss: ce'.")
+
+
+def words(group: str, dirs: Collection[Path] = ()) -> list[str]:
+    """The choices of a group: its files' names, in the project's folder of recipes or in these."""
+    return sorted({path.stem for folder in dirs or (conf_dir(),) for path in (folder / group).glob("*.yaml")})
 
 
 def unknown_word(group: str, word: str, text: str) -> str:
@@ -81,7 +129,8 @@ def unknown_word(group: str, word: str, text: str) -> str:
 def unknown_key(key: str, verb: str, overrides: list[str]) -> str:
     """Names the keys that are valid where `key` went wrong."""
     if verb == "train" and (conf_dir() / key).is_dir():
-        return f"{key} is no part of a run by itself: it is added with a plus, +{key}=WORD. {near('', words(key))}"
+        known = words(key, config_dirs(overrides))
+        return f"{key} is no part of a run by itself: it is added with a plus, +{key}=WORD. {near('', known)}"
     try:
         node, seen = composed_defaults(verb, overrides), ""
     except HydraException:  # the groups themselves do not fit each other: that is said without suggestions
@@ -104,15 +153,20 @@ def settable(node: DictConfig, where: str) -> list[str]:
 
 def composed_defaults(verb: str, overrides: list[str]) -> DictConfig:
     """The config of the group choices alone, to know which keys it has."""
-    choices = [o for o in overrides if GROUP_OVERRIDE.match(o) and is_choice(*o.split("="))]
+    dirs = config_dirs(overrides)
+    choices = [
+        o for o in overrides if GROUP_OVERRIDE.match(o) and is_choice(o.partition("=")[0], o.partition("=")[2], dirs)
+    ]
+    if own := [json.dumps(f"file://{path.absolute().as_posix()}") for path in dirs[1:]]:
+        choices.append(f"hydra.searchpath=[{','.join(own)}]")
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         return compose(verb, overrides=choices, return_hydra_config=True)
 
 
-def is_choice(group: str, word: str) -> bool:
+def is_choice(group: str, word: str, dirs: Collection[Path] = ()) -> bool:
     """Whether an override picks a word of a group; those of Hydra's own groups are not all in conf/."""
-    return group.startswith("hydra/") or word in words(group.lstrip("+"))
+    return group.startswith("hydra/") or word in words(group.lstrip("+"), dirs)
 
 
 def key_of(override: str) -> str:

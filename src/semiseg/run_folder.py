@@ -1,16 +1,20 @@
-"""The folder of one run: refused when it holds another run, checked for writing before anything is computed."""
+"""The folder of one run: refused when it holds another run or is in use, checked for writing before anything is
+computed."""
 
 from __future__ import annotations
 
 import json
 import shutil
 import subprocess
+import uuid
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
+from semiseg.checkpoint_names import best_weights, full_checkpoints
 from semiseg.errors import CheckpointError, ConfigError
 from semiseg.overrides import override
+from semiseg.run_lock import RunLock
 from semiseg.tracking.local import write_text
 
 
@@ -20,33 +24,67 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.sweep = is_job(path)
-        self.latest = path / "checkpoints" / "latest_checkpoint.pth"
         self.checkpoints = path / "checkpoints"
         self.summary = path / "summary.json"
+        self.identity = uuid.uuid4().hex  # its checkpoints are sealed with it, so that those of other runs are told
+        self._lock = RunLock(path)
+
+    @property
+    def resumable(self) -> bool:
+        """Whether there is a checkpoint file to continue from."""
+        return bool(full_checkpoints(self.checkpoints))
 
     def open(self, resume: bool) -> None:
-        """Make the folder. Raises ConfigError when it holds a run already or cannot be written, and CheckpointError
-        when there is nothing to resume."""
-        if resume and not self.latest.is_file():
-            raise CheckpointError(
-                f"{self.latest} does not exist, so there is nothing to resume. Leave out resume=true to start."
-            )
-        if not resume and (self.latest.exists() or self.summary.exists()):
-            way = (
-                f"Continue it with {self.resumption()}"
-                if self.latest.exists()
-                else "It has no checkpoint to continue from: remove the folder"
-            )
-            raise ConfigError(f"{self.path} holds a run already. {way}, or give another name=.")
+        """Make the folder and lock it. Raises ConfigError when it holds a run already, is in use or cannot be written,
+        and CheckpointError when there is nothing to resume."""
         try:
+            if self.path.is_dir():
+                self._lock.acquire()
+            self._check(resume)
             self.checkpoints.mkdir(parents=True, exist_ok=True)
             probe = self.checkpoints / ".probe"
             probe.write_bytes(b"")
             probe.unlink()
+            self._lock.acquire()
         except OSError as error:
+            self.close()
             raise ConfigError(
                 f"Cannot write to {self.path}: {error.strerror}. Give another folder with output=PATH."
             ) from error
+        except BaseException:
+            self.close()
+            raise
+        self._remove_parts()
+        if resume:
+            self.identity = self._stored_identity() or self.identity
+
+    def _check(self, resume: bool) -> None:
+        if resume and not (self.resumable or best_weights(self.checkpoints)):
+            raise CheckpointError(
+                f"{self.checkpoints} holds no checkpoint, so there is nothing to resume. "
+                "Leave out resume=true to start."
+            )
+        if not resume and (self.resumable or self.summary.exists()):
+            way = (
+                f"Continue it with {self.resumption()}"
+                if self.resumable
+                else "It has no checkpoint to continue from: remove the folder"
+            )
+            raise ConfigError(f"{self.path} holds a run already. {way}, or give another name=.")
+
+    def _remove_parts(self) -> None:
+        """What a killed process was writing: a part of a checkpoint may be half a gigabyte."""
+        for part in [*self.checkpoints.glob("*.pth.tmp"), *self.path.glob("*.part")]:
+            part.unlink(missing_ok=True)
+
+    def _stored_identity(self) -> str | None:
+        """None for a run of a version that wrote none."""
+        file = self.path / ".hydra" / "identity"
+        return file.read_text(encoding="ascii", errors="replace").strip() if file.is_file() else None
+
+    def close(self) -> None:
+        """Let other processes have it. Safe to call twice."""
+        self._lock.release()
 
     def resumption(self) -> str:
         """The overrides that continue this run: its name, and where it is unless that is the default place.
@@ -75,14 +113,16 @@ class RunFolder:
         """Remove the folder of a run that was refused before it wrote anything but its log."""
         if not self.path.is_dir():
             return
-        left = {path.name for path in self.path.iterdir()} - {"log.txt"}
+        left = {path.name for path in self.path.iterdir()} - {"log.txt", ".lock", ".owner.json"}
         if left <= {"checkpoints"} and not any(self.checkpoints.glob("*")):
+            self.close()
             shutil.rmtree(self.path, ignore_errors=True)
 
     def write_config(self, config: DictConfig, overrides: list[str]) -> None:
-        """`.hydra/config.yaml` and `.hydra/overrides.yaml`, enough to run it again."""
+        """`.hydra/config.yaml` and `.hydra/overrides.yaml`, enough to run it again, and which run it is."""
         write_text(self.path / ".hydra" / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
         write_text(self.path / ".hydra" / "overrides.yaml", OmegaConf.to_yaml(overrides))
+        write_text(self.path / ".hydra" / "identity", self.identity + "\n")
 
 
 def from_here(path: Path) -> Path:

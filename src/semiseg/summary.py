@@ -13,6 +13,7 @@ from hydra.core.hydra_config import HydraConfig
 
 from semiseg import __version__
 from semiseg.data.build import DataBundle
+from semiseg.engine.memory import sizes
 from semiseg.models.cost import gflops, latency_ms
 from semiseg.overrides import key_of, override
 from semiseg.run_folder import git_commit
@@ -46,6 +47,7 @@ def summarise(run: Run, status: str) -> dict[str, Any]:
         "sweep": run.folder.path.parent.name if run.folder.sweep else None,
         "steps": engine.step,
         "total_steps": engine.total_steps,
+        **sizes(run.trainer),  # as they were at the end: trainer.auto_batch changes them
         **run.recorder.figures(),
         "checkpoints": sorted(path.name for path in run.folder.checkpoints.glob("*.pth")),
         "best_weights": str(best) if best.exists() else None,
@@ -99,13 +101,19 @@ def result_rows(summary: dict[str, Any], folder: Path, tracker: Tracker) -> dict
     if tracker.location:
         rows["MLflow store"] = tracker.location
         rows["Look at it"] = tracker.ui_command
-        rows["and open"] = tracker.ui_page
+        if tracker.ui_page:  # not where the store never answered
+            rows["and open"] = tracker.ui_page
     return rows
 
 
 def next_command(run: Run) -> str:
-    """What to type after this run: another system on the same data, and the comparison of both."""
+    """What to type after this run: another system on the same data, and the comparison of both.
+
+    Nothing after a job of a sweep, which says it once for all of them.
+    """
     if run.folder.sweep:
+        return ""
+    if run.original is not None:
         return f"python compare.py {override('runs', run.folder.path.parent.as_posix())}"
     kept = [each for each in HydraConfig.get().overrides.task if of_data_or_place(key_of(each))]
     other = "v1" if run.config.model.name == "v3" else "v3"

@@ -1,12 +1,59 @@
-"""Reading files of tensors as what they are: data from anywhere, to be checked and never executed."""
+"""Files of tensors as what they are: sealed when we write them, checked when we read them, never executed."""
 
 from __future__ import annotations
 
+import hashlib
+import os
+import re
+import struct
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 from zipfile import BadZipFile, ZipFile, is_zipfile
 
 import torch
+
+START, END, END_SIZE = b"PK\x03\x04", b"PK\x05\x06", 22  # a zip archive's first bytes; its last record, no comment
+NO_RUN = "0" * 32
+SEAL = re.compile(rb"semiseg run=([0-9a-f]{32}) sha256=([0-9a-f]{64})")
+SEAL_SIZE = len(b"semiseg run= sha256=") + 32 + 64
+DIGEST_SIZE = 64
+
+
+class Sealed:
+    """A file that `torch.save` writes to, hashed on its way and closed with a seal.
+
+    The seal is the zip archive's comment: the run that the file belongs to and the SHA-256 of all before the sum
+    itself. PyTorch reads such a file as any other, and its own checksums leave out headers and padding.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file, self._digest, self._last = file, hashlib.sha256(), b""
+
+    def write(self, data: bytes) -> int:
+        """As a file's. PyTorch writes an archive from its start to its end."""
+        self._digest.update(data)
+        self._last = (self._last + bytes(data[-2:]))[-2:]
+        return self._file.write(data)
+
+    def flush(self) -> None:
+        """As a file's."""
+        self._file.flush()
+
+    def seal(self, run: str) -> None:
+        """Close the archive with its comment, whose length the last two bytes written held as zero."""
+        assert self._last == b"\0\0", "an archive without a comment ends in the comment's length, zero"
+        text = f"semiseg run={run} sha256=".encode()
+        self._digest.update(text)
+        self._file.seek(-2, os.SEEK_END)
+        self._file.write(struct.pack("<H", SEAL_SIZE) + text + self._digest.hexdigest().encode())
+
+
+def write_tensors(payload: Any, file: BinaryIO, run: str = NO_RUN) -> None:
+    """`torch.save` with a seal; `run` is the 32 hexadecimal digits of the run that it belongs to."""
+    sealed = Sealed(file)
+    torch.save(payload, sealed)  # pyright: ignore[reportArgumentType]  # it needs write and flush alone
+    sealed.seal(run)
 
 
 def read_tensors(path: Path) -> Any:
@@ -18,13 +65,57 @@ def read_tensors(path: Path) -> Any:
     return torch.load(path, map_location="cpu", weights_only=True)
 
 
-def _check_sums(path: Path) -> None:
-    """Compare the archive's checksums: `torch.load` reads none and would return wrong weights in silence.
+def run_of(path: Path) -> str | None:
+    """The run that a whole file belongs to; None where it says of none."""
+    found = SEAL.fullmatch(_tail(path)[END_SIZE:])
+    run = found.group(1).decode() if found else NO_RUN
+    return None if run == NO_RUN else run
 
-    Costs about a second a gigabyte. Files of the format before PyTorch 1.6 have no checksums.
+
+def _check_sums(path: Path) -> None:
+    """Raises BadZipFile for a file that changed since it was written.
+
+    Costs 1.5 seconds a gigabyte. A file of another program has no seal: the archive's own checksums are compared, which
+    `torch.load` does not. Files of the format before PyTorch 1.6 have neither.
     """
-    if is_zipfile(path):
-        with ZipFile(path) as archive:
-            damaged = archive.testzip()
-        if damaged is not None:
-            raise BadZipFile(f"the checksum of {damaged} is wrong")
+    with path.open("rb") as file:
+        archive = file.read(len(START)) == START
+    if not archive and not is_zipfile(path):
+        return
+    tail = _tail(path)
+    plain = tail[-END_SIZE:].startswith(END) and tail.endswith(b"\0\0")
+    if not plain:  # PyTorch writes no comment: one that is no whole seal is damage
+        _check_seal(path, tail)
+    with ZipFile(path) as contents:
+        if sum(entry.file_size for entry in contents.infolist()) > path.stat().st_size:
+            raise BadZipFile("it is compressed, which no file of tensors is")  # and may unpack to any size
+        damaged = contents.testzip() if plain else None
+    if damaged is not None:
+        raise BadZipFile(f"the checksum of {damaged} is wrong")
+
+
+def _check_seal(path: Path, tail: bytes) -> None:
+    found = SEAL.fullmatch(tail[END_SIZE:])
+    if found is None or tail[:END_SIZE][-2:] != struct.pack("<H", SEAL_SIZE):
+        raise BadZipFile("its end is damaged or cut off")
+    digest = hashlib.sha256()
+    for part in _parts(path, path.stat().st_size - SEAL_SIZE - 2):
+        digest.update(part)
+    digest.update(b"\0\0" + tail[END_SIZE:-DIGEST_SIZE])
+    if digest.hexdigest().encode() != found.group(2):
+        raise BadZipFile("its checksum is wrong")
+
+
+def _tail(path: Path) -> bytes:
+    """The last record of the archive and the seal, or what there is of them."""
+    with path.open("rb") as file:
+        file.seek(-min(path.stat().st_size, END_SIZE + SEAL_SIZE), os.SEEK_END)
+        return file.read()
+
+
+def _parts(path: Path, size: int) -> Iterator[bytes]:
+    """The first `size` bytes, a mebibyte at a time."""
+    with path.open("rb") as file:
+        while size > 0 and (part := file.read(min(size, 2**20))):
+            size -= len(part)
+            yield part

@@ -20,11 +20,16 @@ from semiseg.engine.evaluator import Evaluator
 from semiseg.engine.optim import total_steps
 from semiseg.engine.recorder import Recorder
 from semiseg.engine.settings import OptimConfig, RunConfig, TrainerConfig
-from semiseg.errors import ConfigError
+from semiseg.engine.space import check_space
+from semiseg.errors import CheckpointError, ConfigError
 from semiseg.methods import SemiSupervised
 from semiseg.models.weights import load_weights
+from semiseg.overrides import key_of
+from semiseg.reproduce import Original, reproduction_rows
+from semiseg.resumption import resume
 from semiseg.run_folder import RunFolder, git_commit
 from semiseg.samples import predict_examples
+from semiseg.stopping import StopRequest
 from semiseg.summary import left_out_of_miou, next_command, result_rows, summarise
 from semiseg.tracking.base import Tracker
 from semiseg.tracking.local import write_json
@@ -40,11 +45,15 @@ def main(config: DictConfig) -> float:
     check_missing(config)
     config.update(vars(settings(RunConfig, ungrouped(config), "")))  # before it is checked, `no` is a text and true
     hydra = HydraConfig.get()
+    original = Original.of(config)
+    if original is not None:
+        config = original.config_for(config, hydra.overrides.task)
     folder = RunFolder(Path(hydra.runtime.output_dir))
     folder.open(config.resume)
     console = make_console(log_file=folder.path / "log.txt")
     try:
-        run = Run(config, folder, console, dict(hydra.runtime.choices))
+        choices = dict(hydra.runtime.choices) if original is None else original.choices
+        run = Run(config, folder, console, choices, original)
         return run.execute()
     except OSError as error:  # a full disk names no file
         raise ConfigError(
@@ -54,13 +63,22 @@ def main(config: DictConfig) -> float:
     finally:
         console.close()
         folder.discard_if_unused()
+        folder.close()
 
 
 class Run:
     """The objects of one training and the order in which they work."""
 
-    def __init__(self, config: DictConfig, folder: RunFolder, console: Console, choices: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        config: DictConfig,
+        folder: RunFolder,
+        console: Console,
+        choices: dict[str, Any],
+        original: Original | None = None,
+    ) -> None:
         self.config, self.folder, self.console, self.choices = config, folder, console, choices
+        self.original = original  # of reproduce=RUN
         self.trainer = settings(TrainerConfig, config.trainer, "trainer")
         self.optim = settings(OptimConfig, config.optim, "optim")
         self.hardware = Hardware.of(self.trainer)
@@ -69,6 +87,8 @@ class Run:
         self.parts = builder.build_parts(config, self.optim)
         self._check_file()
         self.bundle = builder.build_bundle(config)
+        if original is not None:
+            original.check_data(self.bundle.fingerprint(), config.data.root)
         self._tell_of_data()
         batch = self.trainer.batch_size * self.trainer.accumulate
         self.steps_per_epoch = max(1, len(self.bundle.pools.train) // batch)
@@ -76,13 +96,17 @@ class Run:
         self.method = self._method()
         self.eval_size: list[int] | None = None  # height and width of the validation patches, once it is evaluated
         self.recorder = self._recorder()
+        self.stop = StopRequest()
         self.engine = self._engine()
 
     def _check_file(self) -> None:
         """A file to start from that is not there is found before minutes go into reading the data."""
         path = self.config.restore_from
         if path is not None and not Path(path).expanduser().is_file():
-            files.load(Path(path).expanduser())  # raises, and names the checkpoints beside it
+            try:
+                files.load(Path(path).expanduser())  # raises, and names the checkpoints beside it
+            except CheckpointError as error:
+                raise CheckpointError(f"restore_from: {error}") from None
 
     def _tell_of_data(self) -> None:
         self.console.pools(self.bundle.pools.notes)
@@ -133,53 +157,76 @@ class Run:
                 self.bundle, self.parts.aug, self.trainer, method.labeler, hardware, self.config.seed, start
             ),
             evaluate=Evaluator(self.bundle, self.trainer.eval_batch_size, hardware),
-            checkpoints=CheckpointFolder(self.folder.checkpoints, {k: n for k, n in networks.items() if n is not None}),
+            checkpoints=CheckpointFolder(
+                self.folder.checkpoints,
+                {suffix: network for suffix, network in networks.items() if network is not None},
+                self.trainer.keep_last,
+                self.folder.identity,
+            ),
             recorder=self.recorder,
             config=plain(self.config),
+            stop_requested=self.stop,
         )
 
     def execute(self) -> float:
         """Train, and leave a summary whichever way it ends."""
         self._restore()
+        if too_small := check_space(self.engine):
+            self.console.warning(too_small)
         # Not earlier: a resumption that is refused must leave the overrides that the next one starts from.
         self.folder.write_config(self.config, list(HydraConfig.get().overrides.task))
         self._start_tracking()
         status = "failed"
-        try:
-            status = self.engine.fit()
-        except KeyboardInterrupt:
-            status = "interrupted"
-            self.console.message(self._how_to_continue())
-            raise
-        finally:
-            summary = self._conclude(status)
-        self.console.finish(result_rows(summary, self.folder.path, self.tracker), next_command(self))
+        with self.stop:
+            try:
+                status = self._fit()
+            except KeyboardInterrupt:  # a second Ctrl-C
+                status = "interrupted"
+                raise
+            finally:
+                summary = self._conclude(status)
+                if status == "interrupted":
+                    self.console.message(self._how_to_continue())
+        if status == "interrupted":
+            raise self.stop.stopped()
+        rows = result_rows(summary, self.folder.path, self.tracker) | reproduction_rows(summary.get("reproduction"))
+        self.console.finish(rows, next_command(self))
         return self.engine.best_miou
+
+    def _fit(self) -> str:
+        """The engine's, also where a request to end reached the loader's processes too and broke the step."""
+        try:
+            return self.engine.fit()
+        except CheckpointError:
+            raise
+        except Exception as error:
+            if not self.stop():
+                raise
+            self.console.warning(f"The last step was cut short: {error}")
+            return "interrupted"
 
     def _how_to_continue(self) -> str:
         where = f"Stopped at iteration {self.engine.step}"
-        if not self.folder.latest.exists():
+        if not self.folder.resumable:
             return f"{where}, before the first checkpoint (trainer.save_latest_every={self.trainer.save_latest_every})."
         return f"{where}. Continue from the newest checkpoint with: python train.py {self.folder.resumption()}"
 
     def _restore(self) -> None:
-        path = self.engine.checkpoints.latest if self.config.resume else self.config.restore_from
-        if path is None:
-            return
-        path = Path(path).expanduser()
+        if self.config.resume:
+            return resume(self.engine, self.console)
+        if self.config.restore_from is None:
+            return None
+        path = Path(self.config.restore_from).expanduser()
         state = files.load(path)
         if files.is_full_checkpoint(state):
             self.engine.load_state_dict(state, path)
-            if not self.config.resume:
-                self.engine.start_anew_in_folder()
-            self.console.message(
-                f"Continuing from {path}: {self.engine.step} of {self.engine.total_steps} iterations done"
-            )
-            return
+            self.engine.start_anew_in_folder()
+            done = f"{self.engine.step} of {self.engine.total_steps} iterations done"
+            return self.console.message(f"Continuing from {path}: {done}")
         report = load_weights(self.method.student, path)
         if self.method.ema is not None:
             self.method.ema.network.load_state_dict(self.method.student.state_dict())
-        self.console.message(
+        return self.console.message(
             f"{path} holds weights only ({report}): training starts at iteration 0 with a fresh optimiser."
         )
 
@@ -195,7 +242,12 @@ class Run:
             tags["sweep"] = self.folder.path.parent.name
         run_id = self.recorder.progress.run_id
         self.tracker.start(
-            run_name(self.config, self.folder), tags, run_id=run_id, run_dir=self.folder.path, warn=self.console.warning
+            run_name(self.config, self.folder),
+            tags,
+            run_dir=self.folder.path,
+            run_id=run_id,
+            anew=self.engine.step == 0,
+            warn=self.console.warning,
         )
         self.recorder.progress.run_id = self.tracker.run_id
         self.tracker.log_params(plain(self.config))
@@ -210,6 +262,8 @@ class Run:
             self.tracker.log_figure(examples.draw(self.bundle.classes.colors), "sample_predictions")
             self.tracker.log_artifact(self.engine.checkpoints.best, "checkpoints")
         summary = summarise(self, status)
+        if self.original is not None:
+            summary["reproduction"] = self.original.compare(self.folder.path, summary)
         try:
             write_json(self.folder.summary, summary)
         except OSError as error:  # a full disk must not hide what ended the run
@@ -222,5 +276,6 @@ class Run:
 def run_name(config: DictConfig, folder: RunFolder) -> str:
     """Name in the tracker: the run's own, or what its sweep changed in this job."""
     if folder.sweep:
-        return f"{config.model.name} {','.join(folder.varied())}".rstrip()
+        varied = [each for each in folder.varied() if key_of(each) != "model"]
+        return f"{config.model.name} {','.join(varied)}".rstrip()
     return str(config.name)

@@ -49,7 +49,7 @@ def cells(lines: list[str]) -> list[list[str]]:
 def test_the_plan_is_seed_by_seed_and_shares_the_ceiling(methods):
     jobs = list(dict.fromkeys(methods.plan(["few", "1_8"], [0, 1], 60)))
     assert [(job.labels, job.method, job.seed) for job in jobs[:6]] == [
-        ("few", "none", 0), ("few", "V3", 0), ("all", "none", 0), ("few", "V1", 0), ("few", "V2", 0),
+        ("few", "none", 0), ("few", "V3", 0), ("few", "V1", 0), ("all", "none", 0), ("few", "V2", 0),
         ("few", "none", 1),
     ]  # fmt: skip
     assert len({job.name for job in jobs}) == len(jobs) == 2 + 2 * 2 * 5

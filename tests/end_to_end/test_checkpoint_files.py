@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from semiseg.engine import checkpoint
+from semiseg.engine.checkpoint import CheckpointFolder
 from semiseg.engine.evaluator import Evaluation, Evaluator
 from semiseg.engine.metrics import Metrics
 
@@ -71,15 +70,15 @@ def evaluation(miou: float) -> Evaluation:
 
 @pytest.fixture
 def saved(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The names of the files that are written, in their order, with "--" after every evaluation."""
+    """The names of the files that are to be written, in their order, with "--" for every evaluation."""
     names: list[str] = []
-    save = checkpoint.save
+    write = CheckpointFolder._write
 
-    def record(payload: Any, path: Path) -> None:
-        names.append(path.name)
-        save(payload, path)
+    def record(self: CheckpointFolder, payloads: dict[str, Any], *args: Any) -> None:
+        names.extend(payloads)
+        write(self, payloads, *args)
 
-    monkeypatch.setattr(checkpoint, "save", record)
+    monkeypatch.setattr(CheckpointFolder, "_write", record)
     return names
 
 

@@ -60,6 +60,10 @@ class Stream:
         rng = torch.Generator().manual_seed(number)
         return torch.randn(3, SIDE, SIDE, generator=rng), torch.randint(len(CLASSES), (SIDE, SIDE), generator=rng)
 
+    def coming_files(self) -> dict[str, list[str]]:
+        first = self.position["labeled"]
+        return {"labeled": [f"{number}.png" for number in range(first, first + self.batch_size)]}
+
     def close(self) -> None:
         self.closed = True
 
@@ -71,6 +75,8 @@ class Notes:
         self.logs: dict[int, dict[str, float]] = {}
         self.evaluations: list[int] = []
         self.bad: tuple[int, list[str]] | None = None
+        self.skipped: dict[int, tuple[int, list[str]]] = {}
+        self.splits: list[tuple[int, int, int]] = []  # step, batch size, accumulate
 
     def start(self, step: int, total_steps: int) -> None: ...
 
@@ -78,6 +84,14 @@ class Notes:
 
     def not_finite(self, step: int, losses: list[str]) -> None:
         self.bad = (step, losses)
+
+    def skipped_steps(self, step: int, total: int, losses: list[str]) -> None:
+        self.skipped[step] = (total, losses)
+
+    def skipped_patches(self, count: int) -> None: ...
+
+    def batch_split(self, step: int, trainer: TrainerConfig) -> None:
+        self.splits.append((step, trainer.batch_size, trainer.accumulate))
 
     @contextmanager
     def paused(self) -> Iterator[None]:
@@ -114,6 +128,7 @@ def make_engine(tmp_path: Path) -> Callable[..., TinyEngine]:
         steps_per_epoch: int = 4,
         device: str = "cpu",
         dtype: torch.dtype = torch.float32,
+        network: Callable[[], SegmentationModel] = TinyNet,
         **trainer: Any,
     ) -> TinyEngine:
         torch.manual_seed(1)
@@ -122,7 +137,7 @@ def make_engine(tmp_path: Path) -> Callable[..., TinyEngine]:
         optim = optim or OptimConfig(lr=0.1, momentum=0.0)
         labeler = labeler or NoPseudoLabels()
         labeler.prepare(len(CLASSES), CLASSES, 10)
-        student = TinyNet()
+        student = network()
         ema = None if ema_decay is None else Ema(student, ema_decay)
         method = SemiSupervised(student, SegmentationLoss(ce_weight=1.0), labeler, len(CLASSES), ema).to(device)
         optimizers = {"student": build_optimizer(student.parameter_roles(), optim)}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
@@ -45,7 +47,7 @@ def test_what_it_was_given_stays_as_it_was() -> None:
 def test_no_graph_is_kept_alive() -> None:
     meter = Meter()
     meter.update(StepOutput({}, {"loss/ce": torch.ones((), requires_grad=True) * 2}))
-    assert not meter.sums["loss/ce"].requires_grad
+    assert not any(sums.total.requires_grad for sums in meter.sums.values())
 
 
 def test_restored_meter_reads_the_same_averages() -> None:
@@ -54,3 +56,21 @@ def test_restored_meter_reads_the_same_averages() -> None:
     for each in (meter, again):
         each.update(output({"loss/ce": 6.0}, {"kept": [1, 1]}))
     assert again.read()[0] == meter.read()[0] == pytest.approx({"loss/ce": 3.0, "loss/st": 5.0})
+
+
+def test_a_value_that_is_not_finite_is_left_out_and_named() -> None:
+    meter = filled()
+    meter.update(output({"loss/ce": math.inf, "loss/fm": math.nan}))
+    averages, _ = meter.read()
+    assert averages == pytest.approx({"loss/ce": 1.5, "loss/st": 5.0})
+    assert meter.not_finite == ["loss/ce", "loss/fm"]
+    meter.read()
+    assert meter.not_finite == []
+
+
+def test_the_sums_of_an_older_checkpoint_are_begun_anew() -> None:
+    meter = Meter()
+    old = {"sums": {"loss/ce": torch.tensor(3.0)}, "times": {"loss/ce": 2}, "counts": {}}
+    meter.load_state_dict(old, torch.device("cpu"))
+    meter.update(output({"loss/ce": 6.0}))
+    assert meter.read()[0] == {"loss/ce": 6.0}

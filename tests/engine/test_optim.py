@@ -16,6 +16,7 @@ from semiseg.engine.optim import (
     optimizer_kind,
     parameter_groups,
     set_lr,
+    step_unless,
     total_steps,
 )
 from semiseg.engine.settings import OptimConfig, TrainerConfig
@@ -141,3 +142,66 @@ def test_adamw_of_torch_2_6_goes_on(kind: str | None) -> None:
     assert [group.get("decoupled_weight_decay") for group in adamw.param_groups] == flags
     parameters["encoder"][0].grad = torch.ones(3)
     adamw.step()
+
+
+def one_step(optimizer: torch.optim.Optimizer, gradient: float, skip: bool) -> None:
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            parameter.grad = torch.full_like(parameter, gradient)
+    step_unless(torch.tensor(float(skip)), optimizer)
+
+
+@pytest.mark.parametrize("device_skips", [True, False])
+@pytest.mark.parametrize("name", ["sgd", "adam", "adamw"])
+def test_a_skipped_step_is_as_if_it_had_not_been(name: str, device_skips: bool, monkeypatch) -> None:
+    """The first included, after which there must be no momentum of chance values."""
+    monkeypatch.setattr("semiseg.engine.optim.SKIPPING", ("cpu",) if device_skips else ())
+    config = OptimConfig(optimizer=name, lr=0.1, momentum=0.9, weight_decay=0.1)
+    skipping, plain = build_optimizer(roles(), config), build_optimizer(roles(), config)
+    for gradient in (math.nan, 1.0, math.inf, -2.0):
+        one_step(skipping, gradient, skip=not math.isfinite(gradient))
+        if math.isfinite(gradient):
+            one_step(plain, gradient, skip=False)
+    mine, theirs = ([p for group in o.param_groups for p in group["params"]] for o in (skipping, plain))
+    for a, b in zip(mine, theirs, strict=True):
+        assert torch.equal(a, b)
+        for key, value in plain.state[b].items():
+            assert torch.equal(skipping.state[a][key], value), key
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam"])
+def test_steps_are_those_of_the_plain_optimiser(name: str) -> None:
+    config = OptimConfig(optimizer=name, lr=0.1, momentum=0.9, weight_decay=0.1)
+    mine = build_optimizer(roles(), config)
+    parameters = [parameter for group in roles().values() for parameter in group]
+    groups = [{"params": [p], "weight_decay": d} for p, d in zip(parameters, (0.1, 0.1, 0.0), strict=True)]
+    if name == "sgd":
+        plain: torch.optim.Optimizer = torch.optim.SGD(groups, lr=0.1, momentum=0.9, foreach=False)
+    else:
+        plain = torch.optim.Adam(groups, lr=0.1, foreach=False)
+    for gradient in (1.0, -2.0, 0.5):
+        one_step(mine, gradient, skip=False)
+        for parameter in parameters:
+            parameter.grad = torch.full_like(parameter, gradient)
+        plain.step()
+    moved = [p for group in mine.param_groups for p in group["params"]]
+    torch.testing.assert_close(moved, parameters)
+
+
+def test_momentum_of_another_memory_layout_is_laid_out_anew() -> None:
+    """Fused kernels walk through memory: after a change of trainer.channels_last they would mix the channels up."""
+    config = OptimConfig(lr=0.1, momentum=0.9)
+    weight = torch.randn(4, 3, 2, 2)
+    before, plain, after = (nn.Parameter(weight.clone()) for _ in range(3))
+    after.data = after.data.to(memory_format=torch.channels_last)
+    old, same, new = (build_optimizer({"head": [p]}, config) for p in (before, plain, after))
+    gradient = torch.randn_like(weight)
+    for parameter, optimizer in ((before, old), (plain, same)):
+        parameter.grad = gradient.clone()
+        optimizer.step()
+    after.data.copy_(before.data)
+    load_optimizer(new, old.state_dict(), "SGD", Path("x.pth"))
+    for parameter, optimizer in ((plain, same), (after, new)):
+        parameter.grad = torch.empty_like(parameter).copy_(gradient)
+        optimizer.step()
+    torch.testing.assert_close(after, plain)

@@ -54,6 +54,8 @@ def test_the_count_of_a_stream_is_taken_once(recorder: Recorder) -> None:
         recorder.log(step, LOSSES, {}, skipped)
     assert recorder.figures()["skipped_files"] == 5
     assert [line.get("data/skipped") for line in read_metrics(recorder.folder / "metrics.jsonl")] == [None, 2, 2, 5]
+    recorder.skipped_patches(7)  # at a checkpoint between two log steps
+    assert recorder.figures()["skipped_files"] == 7
 
 
 def test_a_resumed_run_counts_on(recorder: Recorder) -> None:
@@ -155,3 +157,18 @@ def test_remedies_start_from_the_settings_of_the_run(tmp_path: Path) -> None:
     recorder = Recorder(tmp_path, NullTracker(), console, ("soil", "palm"), 2, torch.device("cpu"), settings)
     recorder.not_finite(2, ["loss/ce"])
     assert recorder.figures()["findings"][0]["remedy"].startswith("optim.lr=0.1 ")
+
+
+def test_skipped_steps_are_told_once_each_and_counted(recorder: Recorder) -> None:
+    recorder.start(0, 40)
+    for step, total in ((10, 0), (20, 2), (30, 2), (40, 3)):
+        recorder.skipped_steps(step, total, ["loss/ce"] if step == 20 else [])
+        recorder.log(step, LOSSES, {}, 0)
+    said = (recorder.folder / "log.txt").read_text(encoding="utf-8").splitlines()
+    assert [line for line in said if "skipped" in line] == [
+        "Steps skipped up to iteration 20: 2, 2 in all (loss/ce not finite)",
+        "Steps skipped up to iteration 40: 1, 3 in all (the gradient not finite)",
+    ]
+    written = read_metrics(recorder.folder / "metrics.jsonl")
+    assert [line.get("skipped_steps") for line in written] == [None, 2, 2, 3]
+    assert recorder.figures()["skipped_steps"] == resumed(recorder, 40).figures()["skipped_steps"] == 3

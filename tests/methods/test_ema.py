@@ -75,3 +75,15 @@ def test_restored_average_goes_on_with_the_same_warm_up() -> None:
         each.update(net)
     assert again.updates == 4
     torch.testing.assert_close(dict(again.network.state_dict()), dict(ema.network.state_dict()), rtol=0, atol=0)
+
+
+def test_a_step_that_was_skipped_leaves_the_average_as_it_is() -> None:
+    net = network()
+    ema = Ema(net, decay=0.5)
+    train_step(net)
+    before = copy.deepcopy(ema.network.state_dict())
+    ema.update(net, torch.tensor(0.0))
+    for name, tensor in ema.network.state_dict().items():
+        if tensor.is_floating_point():
+            assert torch.equal(tensor, before[name]), name
+    assert ema.updates == 1

@@ -10,6 +10,8 @@ from semiseg.aug import functional as F
 from semiseg.aug.base import Augment
 from semiseg.errors import ConfigError, DataError
 
+LARGEST_SIDE = 16_384  # pixels: a batch of larger ones fits no memory
+
 
 class RandomCrop(Augment):
     """A random square of a patch: `aug=none`, `basic` and `enhanced` differ only in what is switched on.
@@ -89,6 +91,9 @@ class MultiScaleCrop(RandomCrop):
     ) -> None:
         super().__init__(flip, vertical_flip, rotate, scale_range, pad, color)
         self.size_min, self.size_max = size_min, size_max
+        for name, size in (("size_min", size_min), ("size_max", size_max)):
+            if size is not None and size > LARGEST_SIDE:
+                raise ConfigError(f"aug.{name}={size}: give a side of at most {LARGEST_SIDE} pixels, or null")
 
     def batch_side(self, rng: np.random.Generator, crop_size: int) -> int:
         """A multiple of 16 between the two sizes; `ConfigError` where there is none."""

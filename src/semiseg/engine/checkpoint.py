@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Set
+from collections.abc import Callable, Mapping, Set
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -12,28 +12,30 @@ from zipfile import BadZipFile
 import torch
 from torch import nn
 
+from semiseg.checkpoint_names import LATEST, numbered
+from semiseg.engine.writer import BackgroundWriter, snapshot
 from semiseg.errors import CheckpointError
-from semiseg.tensor_file import read_tensors
+from semiseg.tensor_file import NO_RUN, read_tensors, write_tensors
 
 FORMAT = 1
+READABLE = (RuntimeError, OSError, BadZipFile)  # errors whose text says something to a user
 
 
-def save(payload: Any, path: Path) -> None:
-    """Write `payload` so that `path` holds either the old file or the whole new one.
+def save(payload: Any, path: Path, run: str = NO_RUN) -> None:
+    """Write `payload` so that `path` holds either the old file or the whole new one, sealed as one of `run`.
 
     Raises CheckpointError when the disk is full or the folder cannot be written; the old file is then untouched.
     """
     aside = path.with_name(f"{path.name}.tmp")
     try:
         with aside.open("wb") as file:
-            torch.save(payload, file)
+            write_tensors(payload, file, run)
             file.flush()
             os.fsync(file.fileno())
         aside.replace(path)
+        sync(path.parent)
     except (OSError, RuntimeError) as error:
         cause = error if isinstance(error, OSError) else error.__context__ or error
-        if isinstance(cause, KeyboardInterrupt):  # PyTorch's writer turns Ctrl-C into a RuntimeError of its own
-            raise cause from None
         reason = getattr(cause, "strerror", None) or cause
         raise CheckpointError(
             f"Could not write {path}: {reason}. Earlier checkpoints are intact. "
@@ -44,20 +46,38 @@ def save(payload: Any, path: Path) -> None:
             aside.unlink(missing_ok=True)
 
 
+def sync(path: Path) -> None:
+    """Have the system bring a file, or the names in a folder, to the disk, where it can be asked to."""
+    with suppress(OSError):  # Windows opens no folders
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
 def load(path: Path) -> Any:
+    """`read`, for a file that the user named: the error also tells of the other checkpoints beside it."""
+    try:
+        return read(path)
+    except CheckpointError as error:
+        raise CheckpointError(f"{str(error).removesuffix('.')}{_others(path)}.") from None
+
+
+def read(path: Path) -> Any:
     """Read a file written by `save` (or any tensor file) to the CPU without executing code from it.
 
     Raises CheckpointError when it is missing, truncated, damaged or holds anything but tensors and plain values.
     """
     if not path.is_file():
-        raise CheckpointError(f"{path} does not exist{_others(path)}.")
+        raise CheckpointError(f"{path} does not exist.")
     try:
         return read_tensors(path)
     except Exception as error:  # a damaged pickle fails in any way there is: IndexError, KeyError, UnpicklingError, ...
-        detail = str(error).splitlines()[0] if isinstance(error, RuntimeError | OSError | BadZipFile) else ""
+        detail = str(error).splitlines()[0] if str(error) and isinstance(error, READABLE) else ""
         raise CheckpointError(
             f"{path} cannot be read ({detail or 'it holds other things than tensors and plain values'}). "
-            f"It is damaged or no checkpoint{_others(path)}."
+            "It is damaged or no checkpoint."
         ) from None
 
 
@@ -105,19 +125,23 @@ def restore(module: nn.Module, state: Mapping[str, Any] | None, path: Path, part
 
 
 class CheckpointFolder:
-    """The weights and checkpoints of one run under the guides' names.
+    """The weights and checkpoints of one run under the guides' names, written beside the training.
 
-    `networks` maps file suffixes ("", "_D", "_ema") to the networks the run has; files of the others do not exist.
+    `networks` maps file suffixes ("", "_D", "_ema") to the networks the run has; files of the others do not exist. Of
+    the numbered checkpoints the newest `keep_last` are kept, all where it is None; `run` is what the files are sealed
+    with. What a write raises is raised by the next call, or by `close`.
     """
 
-    def __init__(self, folder: Path, networks: dict[str, nn.Module]) -> None:
-        self.folder = folder
-        self.networks = networks
+    def __init__(
+        self, folder: Path, networks: dict[str, nn.Module], keep_last: int | None = None, run: str = NO_RUN
+    ) -> None:
+        self.folder, self.networks, self.keep_last, self.run = folder, networks, keep_last, run
+        self._writer = BackgroundWriter()
 
     @property
     def latest(self) -> Path:
         """The checkpoint to resume from."""
-        return self.folder / "latest_checkpoint.pth"
+        return self.folder / LATEST
 
     @property
     def best(self) -> Path:
@@ -126,24 +150,42 @@ class CheckpointFolder:
 
     def save_latest(self, checkpoint: dict[str, Any]) -> None:
         """`latest_checkpoint.pth` and the plain weights beside it."""
-        save(checkpoint, self.latest)
-        self._weights("latest_model", ("", "_D"))
+        self._write({self.latest.name: checkpoint} | self._weights("latest_model", ("", "_D")))
 
     def save_periodic(self, checkpoint: dict[str, Any], step: int) -> None:
-        """`checkpoint_N.pth`."""
-        save(checkpoint, self.folder / f"checkpoint_{step}.pth")
+        """`checkpoint_N.pth`; older ones go once it is on the disk."""
+        self._write({f"checkpoint_{step}.pth": checkpoint}, self._remove_old)
 
     def save_best(self) -> Path:
         """`best_model.pth`, `_D` and `_ema`; the path of the weights of record."""
-        self._weights("best_model", ("", "_D", "_ema"))
+        self._write(self._weights("best_model", ("", "_D", "_ema")))
         return self.best
 
     def save_final(self) -> None:
         """`final_model.pth`, `_D` and `_ema`."""
-        self._weights("final_model", ("", "_D", "_ema"))
+        self._write(self._weights("final_model", ("", "_D", "_ema")))
 
-    def _weights(self, stem: str, suffixes: tuple[str, ...]) -> None:
-        for suffix in suffixes:
-            if suffix in self.networks:
-                network = self.networks[suffix]
-                save(network.state_dict(), self.folder / f"{stem}{suffix}.pth")
+    def close(self) -> None:
+        """Wait until all is on the disk. Raises CheckpointError where something could not be written."""
+        self._writer.close()
+
+    def _weights(self, stem: str, suffixes: tuple[str, ...]) -> dict[str, Any]:
+        return {f"{stem}{s}.pth": self.networks[s].state_dict() for s in suffixes if s in self.networks}
+
+    def _write(self, payloads: dict[str, Any], afterwards: Callable[[], None] = lambda: None) -> None:
+        copies = snapshot(payloads)
+
+        def write() -> None:
+            # The lines up to this step first: a checkpoint must not outlive, in a power cut, what it says was logged.
+            sync(self.folder.parent / "metrics.jsonl")
+            while copies:  # each is let go once it is written
+                name = next(iter(copies))
+                save(copies.pop(name), self.folder / name, self.run)
+            afterwards()
+
+        self._writer.submit(write)
+
+    def _remove_old(self) -> None:
+        if self.keep_last is not None:
+            for path in numbered(self.folder)[self.keep_last :]:
+                path.unlink(missing_ok=True)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,33 +13,36 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from semiseg.contracts import Batch
 from semiseg.data.batches import BatchStream
 from semiseg.data.stream import Pool
+from semiseg.engine import bad_batch, memory
 from semiseg.engine import checkpoint as files
 from semiseg.engine.checkpoint import CheckpointFolder
 from semiseg.engine.device import random_states, set_random_states
 from semiseg.engine.evaluator import Evaluation
-from semiseg.engine.meter import Meter
-from semiseg.engine.optim import load_optimizer, optimizer_kind, set_lr, total_steps
+from semiseg.engine.finite import is_loss
+from semiseg.engine.optim import total_steps
 from semiseg.engine.recorder import Recorder
 from semiseg.engine.settings import OptimConfig, TrainerConfig
+from semiseg.engine.step import TrainStep
 from semiseg.errors import ConfigError, SemisegError
 from semiseg.methods import SemiSupervised
+
+LATER_KEYS = {"optimizer_kinds", "bad_steps", "batch"}  # of a checkpoint, which older ones lack
 
 
 class Engine:
     """Trains a method.
 
     while step < total_steps and nothing says stop:
-        learning rates of this step
         `accumulate` times: batch -> method -> named losses, each backward
-        every optimiser that got a loss: clip, step        (after all backward passes)
+        where memory runs out: smaller batches and again, or the end
+        learning rates of this step
+        every optimiser that got a loss: clip, step        (unless a loss or gradient is not finite)
         average of the weights
         when due: log, evaluate, save
 
-    Metrics stay on the device between log steps: nothing but an evaluation or a save waits for it in between. fp16 is
-    the one exception: its GradScaler reads a flag each step for every optimiser. bf16 and fp32 need no scaler.
+    Metrics stay on the device between log steps: nothing but an evaluation or a save waits for it in between.
     """
 
     def __init__(
@@ -54,61 +59,90 @@ class Engine:
         checkpoints: CheckpointFolder,
         recorder: Recorder,
         config: dict[str, Any],
+        stop_requested: Callable[[], bool] = lambda: False,
     ) -> None:
-        self.method, self.optimizers, self.optim, self.trainer = method, optimizers, optim, trainer
-        self.device, self.dtype = device, dtype
+        """`open_stream` reads the batch sizes in `trainer` at each call: `trainer.auto_batch` changes them there."""
+        self.method, self.optimizers, self.trainer, self.device = method, optimizers, trainer, device
         self.open_stream, self.evaluate = open_stream, evaluate
         self.checkpoints, self.recorder, self.config = checkpoints, recorder, config
+        self.stop_requested = stop_requested
         self.total_steps = total_steps(trainer, steps_per_epoch)
         self.eval_every = trainer.eval_every or steps_per_epoch
-        self.scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
-        self.meter = Meter()
+        self.optimization = TrainStep(method, optimizers, optim, trainer, device, dtype, self.total_steps)
+        self.guard, self.meter = self.optimization.guard, self.optimization.meter
         self.step = 0  # finished steps
-        self.position: dict[Pool, int] = {}  # samples drawn of each pool
+        self.position: dict[Pool, int] = {}  # samples drawn of each pool for them
         self.best_miou, self.best_step, self.since_best = -math.inf, 0, 0
         self.evaluated_at = -1
+        self.saved: tuple[Path, int] | None = None  # newest checkpoint and its step
 
     def fit(self) -> str:
-        """Train to the end; "finished" or "stopped early"."""
+        """Train to the end: "finished", "stopped early", or "interrupted" on request, with a checkpoint to resume.
+
+        Raises SemisegError when too many steps in a row are not finite, or when memory does not suffice.
+        """
         self.method.train()
-        stream = self.open_stream(self.position)
+        self.stream = self.open_stream(self.position)
         self.recorder.start(self.step, self.total_steps)
+        try:
+            return self._loop()
+        finally:
+            self.stream.close()
+            self.checkpoints.close()
+
+    def _loop(self) -> str:
         while self.step < self.total_steps and not self._out_of_patience():
-            self._train_step(stream)
-            self.step += 1
-            self._when_due(stream)
-        self._finish(stream)
+            if self.stop_requested():
+                if self.saved != (self.checkpoints.latest, self.step):
+                    self._save(self.stream, True, False)
+                return "interrupted"
+            if self._step_in_memory():
+                self.step += 1
+                self._when_due(self.stream)
+        self._finish()
         return "finished" if self.step >= self.total_steps else "stopped early"
 
+    def _step_in_memory(self) -> bool:
+        """One step; False where memory ran out and the loop is to try again with smaller batches."""
+        self.position, skipped = dict(self.stream.position), self.stream.skipped
+        try:
+            self._train_step(self.stream)
+        except RuntimeError as error:
+            if not memory.is_out_of_memory(error):
+                raise
+            memory.release(error, self.device)
+            if not self._split_batches():
+                raise self._out_of_memory() from error
+            self._draw_again()
+            self.stream.skipped = skipped
+            return False
+        return True
+
     def _train_step(self, stream: BatchStream) -> None:
-        for name, optimizer in self.optimizers.items():
-            set_lr(optimizer, self.optim[name], self.step, self.total_steps)
-        moved: set[str] = set()
-        for _ in range(self.trainer.accumulate):
-            moved |= self._backward(next(stream))
-        for name, optimizer in self.optimizers.items():
-            if name in moved:
-                self._move(optimizer, self.optim[name])
-        self.scaler.update()
-        if self.method.ema is not None:
-            self.method.ema.update(self.method.student)
+        self.optimization(stream, self.step)
 
-    def _backward(self, batch: Batch) -> set[str]:
-        # No cache: before torch 2.11 the student would reuse casts of the teacher's no_grad pass and lose its gradient.
-        with torch.autocast(self.device.type, self.dtype, self.dtype != torch.float32, cache_enabled=False):
-            output = self.method(batch, self.step)
-        for loss in output.losses.values():
-            self.scaler.scale(loss / self.trainer.accumulate).backward()
-        self.meter.update(output)
-        return set(output.losses)
+    def _split_batches(self) -> bool:
+        """Smaller batches, of which more are accumulated, for the step that did not fit; False where none may be."""
+        uses_unlabeled = self.method.labeler.needs_unlabeled
+        parts = memory.splitting(self.trainer, uses_unlabeled) if self.trainer.auto_batch else None
+        if parts is None or self.optimization.moving:
+            return False
+        self.optimization.undo()
+        memory.split(self.trainer, parts, uses_unlabeled)
+        self.recorder.batch_split(self.step, self.trainer)
+        return True
 
-    def _move(self, optimizer: Optimizer, config: OptimConfig) -> None:
-        if config.grad_clip is not None:
-            self.scaler.unscale_(optimizer)
-            parameters = [p for group in optimizer.param_groups for p in group["params"]]
-            nn.utils.clip_grad_norm_(parameters, config.grad_clip)
-        self.scaler.step(optimizer)
-        optimizer.zero_grad(set_to_none=True)
+    def _draw_again(self) -> None:
+        """The samples of the present step once more."""
+        self.stream.close()
+        self.stream = self.open_stream(self.position)
+
+    def _out_of_memory(self) -> SemisegError:
+        size = None
+        with suppress(RuntimeError):  # not even the batch fits again
+            self._draw_again()
+            size = memory.size_that_fits(next(self.stream), partial(self.optimization.fits, step=self.step))
+        return memory.out_of_memory(self.step, self.trainer, size, self.saved, self.config)
 
     def _when_due(self, stream: BatchStream) -> None:
         trainer, last = self.trainer, self.step == self.total_steps
@@ -116,27 +150,38 @@ class Engine:
             self._log(stream)
         if self.step % self.eval_every == 0 or last:
             self._evaluate()
-        latest, periodic = self.step % trainer.save_latest_every == 0, self.step % trainer.save_every == 0
-        if latest or periodic or last or self._out_of_patience():
-            self._save(stream, periodic)
+        periodic = self.step % trainer.save_every == 0
+        latest = self._latest_is_due(periodic) or last or self._out_of_patience()
+        if latest or periodic:
+            self._save(stream, latest, periodic)
+
+    def _latest_is_due(self, periodic: bool) -> bool:
+        """With a numbered one too, so that it is the latest.
+
+        Not while steps are skipped: the checkpoint of before is what to go back to if training does not recover.
+        """
+        return (periodic or self.step % self.trainer.save_latest_every == 0) and self.guard.read()[1] == 0
 
     def _log(self, stream: BatchStream) -> None:
-        self._check_finite()
+        skipped, in_a_row = self.guard.read()
         averages, counts = self.meter.read()
         rates = {f"lr/{name}": o.param_groups[0]["lr"] for name, o in self.optimizers.items()}
+        losses = [name for name in self.meter.not_finite if is_loss(name)]
+        self.recorder.skipped_steps(self.step, skipped, losses)
         self.recorder.log(self.step, averages | rates, counts, stream.skipped)
+        if in_a_row >= self.trainer.max_bad_steps:
+            self.recorder.not_finite(self.step, losses)
+            raise self._diverged(in_a_row, losses)
 
-    def _check_finite(self) -> None:
-        bad = [name for name, value in self.meter.averages().items() if is_loss(name) and not math.isfinite(value)]
-        if bad:
-            self.recorder.not_finite(self.step, bad)
-            raise SemisegError(
-                f"{', '.join(bad)} is not finite at step {self.step}. Lower optim.lr, set optim.grad_clip=10 or "
-                "trainer.precision=fp32, and continue from an earlier checkpoint with restore_from=PATH."
-            )
+    def _diverged(self, in_a_row: int, losses: list[str]) -> SemisegError:
+        folder, accumulate = self.checkpoints.folder.parent, self.trainer.accumulate
+        batch = bad_batch.save(self.open_stream, self.position, self.step, accumulate, folder)
+        optim = self.optimization.optim["student"]
+        return bad_batch.diverged(self.step, in_a_row, losses, batch, self.saved, optim, self.trainer)
 
     def _evaluate(self) -> None:
-        with self.recorder.paused():
+        too_large = partial(memory.out_of_memory_in_evaluation, self.step, self.trainer)
+        with self.recorder.paused(), memory.told_as(too_large, self.device):
             result = self.evaluate(self.method.evaluated)
         self.evaluated_at = self.step
         # The first counts even as NaN, where no class that counts occurs: the run has weights of record.
@@ -153,46 +198,37 @@ class Engine:
         patience = self.trainer.early_stop_patience
         return patience is not None and self.since_best >= patience
 
-    def _save(self, stream: BatchStream, periodic: bool) -> None:
-        self._check_finite()  # weights that are NaN must not replace the checkpoint before
+    def _save(self, stream: BatchStream, latest: bool, periodic: bool) -> None:
         self.position = dict(stream.position)
         with self.recorder.paused():
+            self.recorder.skipped_patches(stream.skipped)
             self.recorder.flush()
             state = self.state_dict()
-            self.checkpoints.save_latest(state)
+            if latest:
+                self.checkpoints.save_latest(state)
+                self.saved = (self.checkpoints.latest, self.step)
             if periodic:
                 self.checkpoints.save_periodic(state, self.step)
 
-    def _finish(self, stream: BatchStream) -> None:
+    def _finish(self) -> None:
         if self.evaluated_at != self.step:
             self._evaluate()
         self.checkpoints.save_final()
-        stream.close()
 
     def state_dict(self) -> dict[str, Any]:
         """A full checkpoint under the guide's keys; `iteration` counts finished steps."""
-        method = self.method
-        discriminator = method.discriminator
-        student, adversary = self.optimizers["student"], self.optimizers.get("discriminator")
         return {
             "format": files.FORMAT,
             "iteration": self.step,
             "total_steps": self.total_steps,
-            "model_state": method.student.state_dict(),
-            "model_D_state": None if discriminator is None else discriminator.state_dict(),
-            "ema_state": None if method.ema is None else method.ema.state_dict(),
-            "labeler_state": method.labeler_state(),
-            "optimizer_state": student.state_dict(),
-            "optimizer_D_state": None if adversary is None else adversary.state_dict(),
-            "optimizer_kinds": {name: optimizer_kind(optimizer) for name, optimizer in self.optimizers.items()},
-            "scaler_state": self.scaler.state_dict(),
+            **self.optimization.state_dict(),
             "best_val_miou": self.best_miou,
             "best_step": self.best_step,
             "evaluations_since_best": self.since_best,
             "evaluated_at": self.evaluated_at,
             "random_states": random_states(),
             "data_position": dict(self.position),
-            "meter": self.meter.state_dict(),
+            "batch": memory.sizes(self.trainer),
             "recorder": self.recorder.state_dict(),
             "config": self.config,
         }
@@ -202,28 +238,18 @@ class Engine:
 
         Raises CheckpointError when it belongs to another model, optimiser or program.
         """
-        files.check_keys(state, self.state_dict().keys() - {"optimizer_kinds"}, path)  # older files lack it
+        files.check_keys(state, self.state_dict().keys() - LATER_KEYS, path)
         if state["iteration"] > self.total_steps:
             raise ConfigError(
                 f"{path} has {state['iteration']} iterations behind it, but the run is to end at {self.total_steps}: "
                 "give a larger trainer.max_steps or trainer.max_epochs."
             )
-        method = self.method
-        files.restore(method.student, state["model_state"], path, "model")
-        if method.discriminator is not None:
-            files.restore(method.discriminator, state.get("model_D_state"), path, "discriminator")
-        if method.ema is not None:
-            files.restore(method.ema, state.get("ema_state"), path, "EMA")
-        method.labeler.load_state_dict(state["labeler_state"], strict=False)
-        kinds = state.get("optimizer_kinds", {})
-        for name, key in (("student", "optimizer_state"), ("discriminator", "optimizer_D_state")):
-            if name in self.optimizers:
-                load_optimizer(self.optimizers[name], state[key], kinds.get(name), path)
-        self.scaler.load_state_dict(state["scaler_state"])
+        self.optimization.load_state_dict(state, path)
+        memory.take_over(self.trainer, state.get("batch", {}))
         self.step, self.position = state["iteration"], dict(state["data_position"])
         self.best_miou, self.best_step = state["best_val_miou"], state["best_step"]
         self.since_best, self.evaluated_at = state["evaluations_since_best"], state["evaluated_at"]
-        self.meter.load_state_dict(state["meter"], self.device)
+        self.saved = (path, self.step)
         self.recorder.load_state_dict(state["recorder"])
         set_random_states(state["random_states"])
 
@@ -231,8 +257,3 @@ class Engine:
         """After a restore from another run's folder: its best weights are not in this one, nor is its tracked run."""
         self.best_miou, self.best_step, self.since_best, self.evaluated_at = -math.inf, 0, 0, -1
         self.recorder.forget_run()
-
-
-def is_loss(name: str) -> bool:
-    """Whether a log is one of the losses."""
-    return name.startswith("loss/")

@@ -6,13 +6,15 @@ import math
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from semiseg.engine.settings import OptimConfig, TrainerConfig
 from semiseg.errors import CheckpointError
 
 Roles = dict[str, list[nn.Parameter]]
+SKIPPING = ("cpu", "cuda")  # devices whose fused kernels heed `found_inf`; those of Metal do not
 
 
 def parameter_groups(roles: Roles, config: OptimConfig) -> list[dict]:
@@ -35,14 +37,40 @@ def parameter_groups(roles: Roles, config: OptimConfig) -> list[dict]:
 
 
 def build_optimizer(roles: Roles, config: OptimConfig) -> Optimizer:
-    """The optimiser named by `config.optimizer` over the parameters of every role."""
+    """The optimiser named by `config.optimizer` over the parameters of every role, which are on their device."""
     groups = parameter_groups(roles, config)
-    if config.optimizer == "sgd":
-        return SGD(groups, lr=config.lr, momentum=config.momentum)
+    fused = all(parameter.device.type in SKIPPING for group in groups for parameter in group["params"])
     betas = (config.betas[0], config.betas[1])
     if config.optimizer == "adam":
-        return Adam(groups, lr=config.lr, betas=betas)
-    return AdamW(groups, lr=config.lr, betas=betas)
+        return Adam(groups, lr=config.lr, betas=betas, fused=fused)
+    if config.optimizer == "adamw":
+        return AdamW(groups, lr=config.lr, betas=betas, fused=fused)
+    optimizer = SGD(groups, lr=config.lr, momentum=config.momentum, fused=fused)
+    start_momentum(optimizer)
+    return optimizer
+
+
+def start_momentum(optimizer: Optimizer) -> None:
+    """Momentum of zero where SGD has none yet, which makes the first step the same.
+
+    A fused first step would begin with memory of any content, and leave it there when it is skipped.
+    """
+    for group in optimizer.param_groups:
+        for parameter in group["params"] if group.get("momentum") else ():
+            if optimizer.state[parameter].get("momentum_buffer") is None:
+                optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+
+
+def step_unless(skip: Tensor, optimizer: Optimizer) -> None:
+    """Move the parameters, or leave them and the optimiser's state as they are where `skip`, 0-d, is 1.0.
+
+    The kernels of fused optimisers read the flag on the device, as they do for a GradScaler; on others the host waits.
+    """
+    if optimizer.defaults["fused"]:
+        optimizer.found_inf = skip  # pyright: ignore[reportAttributeAccessIssue]
+        optimizer.step()
+    elif not skip.item():
+        optimizer.step()
 
 
 def lr_factor(config: OptimConfig, step: int, total_steps: int) -> float:
@@ -87,9 +115,23 @@ def load_optimizer(optimizer: Optimizer, state: dict[str, Any], kind: str | None
             "from its weights with restore_from= and a weights file such as best_model.pth."
         )
     configured = [{k: v for k, v in group.items() if k != "params"} for group in optimizer.param_groups]
-    optimizer.load_state_dict(state)
+    fused = optimizer.defaults["fused"]  # decides where Adam's step count is put
+    optimizer.load_state_dict({**state, "param_groups": [g | {"fused": fused} for g in state["param_groups"]]})
     for group, values in zip(optimizer.param_groups, configured, strict=True):
         group.update(values)
+    start_momentum(optimizer)
+    _align(optimizer)
+
+
+def _align(optimizer: Optimizer) -> None:
+    """Lay momentum and moments out like their parameters: fused kernels walk through memory, not through indices.
+
+    They differ after a change of `trainer.channels_last`.
+    """
+    for parameter, values in optimizer.state.items():
+        for name, value in values.items():
+            if isinstance(value, Tensor) and value.shape == parameter.shape and value.stride() != parameter.stride():
+                values[name] = torch.empty_like(parameter).copy_(value)
 
 
 def _layout(state: dict[str, Any]) -> list[tuple[bool, int]]:

@@ -18,6 +18,7 @@ from semiseg.doctor import Watch
 from semiseg.engine.device import peak_memory_mib
 from semiseg.engine.evaluator import Evaluation
 from semiseg.engine.metrics import metric_values
+from semiseg.engine.settings import TrainerConfig
 from semiseg.pseudo_label.audit import audit_metrics
 from semiseg.tracking.base import Tracker
 from semiseg.tracking.local import MetricsFile
@@ -38,6 +39,7 @@ class Progress:
 
     seconds: float = 0.0  # in training steps, evaluations and saving left out
     timed_steps: int = 0
+    skipped_steps: int = 0  # a loss or gradient not finite
     skipped: int = 0  # unreadable patches passed over in training
     unread: int = 0  # and in the last evaluation
     st_sums: dict[str, float] = field(default_factory=dict)  # self-training figures since the last evaluation
@@ -91,8 +93,7 @@ class Recorder:
         seconds, steps = self.mark[1] - clock, step - before
         self.progress.seconds += seconds
         self.progress.timed_steps += steps
-        self.progress.skipped += skipped - self.seen_skipped
-        self.seen_skipped = skipped
+        self.skipped_patches(skipped)
         rate = self.images_per_step * steps / max(seconds, 1e-9)
         st = audit_metrics(counts, self.class_names) if counts else {}
         self._keep_st(st)
@@ -100,7 +101,8 @@ class Recorder:
         speed = {"images_per_s": rate, "seconds_per_step": seconds / max(1, steps)}
         speed["peak_memory_mib"] = peak_memory_mib(self.device)
         unreadable = {"data/skipped": float(self.progress.skipped)} if self.progress.skipped else {}
-        self._write(step, averages | st | speed | unreadable)
+        not_finite = {"skipped_steps": float(self.progress.skipped_steps)} if self.progress.skipped_steps else {}
+        self._write(step, averages | st | speed | unreadable | not_finite)
         self.console.step(step, self._fields(averages, st), rate)
 
     def _keep_st(self, st: dict[str, float]) -> None:
@@ -140,6 +142,25 @@ class Recorder:
         self.console.evaluation(step, result.train.miou, result.val.miou, result.gap, before, is_best, class_iou, saved)
         for finding in self.watch.evaluation(step, values):
             self.console.finding(finding.rule, finding.evidence, finding.remedy)
+
+    def skipped_patches(self, count: int) -> None:
+        """Unreadable patches passed over since the start of the stream, told at every log step and checkpoint."""
+        self.progress.skipped += count - self.seen_skipped
+        self.seen_skipped = count
+
+    def skipped_steps(self, step: int, total: int, losses: Sequence[str]) -> None:
+        """Steps were skipped since the last log step, where `total`, those of the whole run, has grown."""
+        new, self.progress.skipped_steps = total - self.progress.skipped_steps, total
+        if new > 0:
+            what = ", ".join(losses) or "the gradient"
+            self.console.message(f"Steps skipped up to iteration {step}: {new}, {total} in all ({what} not finite)")
+
+    def batch_split(self, step: int, trainer: TrainerConfig) -> None:
+        """Memory ran out, and the batches are now as `trainer` says."""
+        self.console.warning(
+            f"Out of memory at iteration {step}: continuing with trainer.batch_size={trainer.batch_size} "
+            f"trainer.unlabeled_batch_size={trainer.unlabeled_batch_size} trainer.accumulate={trainer.accumulate}"
+        )
 
     def not_finite(self, step: int, losses: Sequence[str]) -> None:
         """Keep which losses end the training, before the engine says so; the tracker takes no such numbers."""
@@ -181,6 +202,7 @@ class Recorder:
             "images_per_s": self.images_per_step * progress.timed_steps / max(progress.seconds, 1e-9),
             "train_seconds": progress.seconds,
             "peak_memory_mib": peak_memory_mib(self.device),
+            "skipped_steps": progress.skipped_steps,
             "skipped_files": progress.skipped,
             "skipped_in_evaluation": progress.unread,
             "findings": [asdict(finding) for finding in self.watch.findings()],

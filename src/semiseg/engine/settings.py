@@ -6,17 +6,26 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from semiseg.errors import ConfigError
+from semiseg.schema import shown
 
 PRECISIONS = ("auto", "bf16", "fp16", "fp32")
 DEVICES = ("auto", "cuda", "mps", "cpu")
 OPTIMIZERS = ("sgd", "adam", "adamw")
 SCHEDULES = ("polynomial", "cosine", "constant")
+MOST = {  # beyond these a step would fill the memory or take days, or the processes the machine: a slip of the finger
+    "batch_size": 65_536,
+    "unlabeled_batch_size": 65_536,
+    "eval_batch_size": 65_536,
+    "crop_size": 16_384,
+    "accumulate": 65_536,
+    "num_workers": 256,
+}
 
 
 def one_of(where: str, value: Any, valid: tuple[str, ...]) -> None:
     """Raises ConfigError unless `value` is one of the valid words."""
     if value not in valid:
-        raise ConfigError(f"{where} is {value!r}; it must be one of {', '.join(valid)}.")
+        raise ConfigError(f"{where} is {shown(value)}; it must be one of {', '.join(valid)}.")
 
 
 def at_least(where: str, value: float | None, lowest: float, optional: bool = False) -> None:
@@ -25,6 +34,12 @@ def at_least(where: str, value: float | None, lowest: float, optional: bool = Fa
         return
     if value is None or value < lowest:
         raise ConfigError(f"{where} is {'null' if value is None else value}; it must be {lowest:g} or more.")
+
+
+def at_most(where: str, value: float | None, highest: float) -> None:
+    """Raises ConfigError for a number above `highest`; null passes."""
+    if value is not None and value > highest:
+        raise ConfigError(f"{where} is {value}; it must be {highest:,} or less.")
 
 
 @dataclass
@@ -37,6 +52,7 @@ class RunConfig:
     output: str = "runs"
     resume: bool = False
     restore_from: str | None = None
+    reproduce: str | None = None
 
     def __post_init__(self) -> None:
         at_least("seed", self.seed, 0)
@@ -56,6 +72,7 @@ class TrainerConfig:
     eval_batch_size: int = 16
     save_every: int = 5000
     save_latest_every: int = 100
+    keep_last: int | None = None
     log_every: int = 10
     early_stop_patience: int | None = None
     precision: str = "auto"
@@ -63,21 +80,27 @@ class TrainerConfig:
     channels_last: bool = True
     num_workers: int | None = None
     deterministic: bool = False
+    max_bad_steps: int = 10
+    auto_batch: bool = False
 
     def __post_init__(self) -> None:
         one_of("trainer.precision", self.precision, PRECISIONS)
-        device = self.device.split(":")[0]
+        device, colon, number = self.device.partition(":")
         one_of("trainer.device", device, DEVICES)
+        if colon and not (device == "cuda" and number.isdecimal()):
+            raise ConfigError(f"trainer.device is {shown(self.device)}; a single GPU of several is cuda:0, cuda:1, ...")
         if self.max_steps is None and self.max_epochs is None:
             raise ConfigError("trainer.max_steps and trainer.max_epochs are both null; give one of them a number.")
-        for name in ("max_steps", "max_epochs", "eval_every", "early_stop_patience"):
+        for name in ("max_steps", "max_epochs", "eval_every", "early_stop_patience", "keep_last"):
             at_least(f"trainer.{name}", getattr(self, name), 1, optional=True)
         for name in ("batch_size", "unlabeled_batch_size", "accumulate", "eval_batch_size"):
             at_least(f"trainer.{name}", getattr(self, name), 1)
-        for name in ("save_every", "save_latest_every", "log_every"):
+        for name in ("save_every", "save_latest_every", "log_every", "max_bad_steps"):
             at_least(f"trainer.{name}", getattr(self, name), 1)
         at_least("trainer.crop_size", self.crop_size, 32)
         at_least("trainer.num_workers", self.num_workers, 0, optional=True)
+        for name, most in MOST.items():
+            at_most(f"trainer.{name}", getattr(self, name), most)
 
 
 @dataclass

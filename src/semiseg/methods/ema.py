@@ -27,13 +27,21 @@ class Ema(nn.Module):
         return min(self.decay, (1 + updates) / (10 + updates))
 
     @torch.no_grad()
-    def update(self, network: nn.Module) -> None:
-        """Move towards `network` once; integer buffers (batch counts) are copied."""
-        weight = 1.0 - self.decay_at(self.updates)
+    def update(self, network: nn.Module, taken: Tensor | float = 1.0) -> None:
+        """Move towards `network` once; integer buffers (batch counts) are copied.
+
+        Where `taken`, 0-d on the device, is 0.0, the step was skipped: the average stays where it is. The update counts
+        all the same, as the step does for the learning rate.
+        """
+        weight = (1.0 - self.decay_at(self.updates)) * taken
         self.updates += 1
         mine, theirs = self.network.state_dict(), network.state_dict()
         floats = [name for name, tensor in mine.items() if tensor.is_floating_point()]
-        torch._foreach_lerp_([mine[n] for n in floats], [theirs[n] for n in floats], weight)
+        averages = [mine[name] for name in floats]
+        # A lerp in three parts: it takes a weight from the device only one tensor at a time.
+        change = torch._foreach_sub([theirs[name] for name in floats], averages)
+        torch._foreach_mul_(change, weight)
+        torch._foreach_add_(averages, change)
         for name in mine.keys() - set(floats):
             mine[name].copy_(theirs[name])
 

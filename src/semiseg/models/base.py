@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor, nn
 
 from semiseg.errors import ConfigError
 from semiseg.models.weights import WeightsReport, load_encoder_weights
+
+LARGEST_COUNT = 4096  # channels, heads or cells: more fits no memory
+
+
+def check_counts(**settings: int | Sequence[int]) -> None:
+    """ConfigError for the first setting, or list of them, that is not from 1 to `LARGEST_COUNT`."""
+    for name, value in settings.items():
+        for count in [value] if isinstance(value, int) else value:
+            if not 1 <= count <= LARGEST_COUNT:
+                raise ConfigError(f"model.{name}={value} is not possible: use 1 to {LARGEST_COUNT}")
 
 
 class SegmentationModel(nn.Module):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from semiseg.models.base import SegmentationModel
+from semiseg.models.base import SegmentationModel, check_counts
 from semiseg.models.blocks import classifier, resize
 from semiseg.models.resnet import build_resnet
 
@@ -49,6 +49,7 @@ class DeepLabV2(SegmentationModel):
         atrous_rates: Sequence[int] = (6, 12, 18, 24),
         freeze_bn_affine: bool | None = None,
     ) -> None:
+        check_counts(atrous_rates=atrous_rates)
         resnet = build_resnet(encoder, output_stride)
         super().__init__(num_classes, resnet, encoder, encoder_weights)
         self.head = DilatedSum(resnet.out_channels[-1], num_classes, atrous_rates)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from semiseg.models.base import SegmentationModel
+from semiseg.models.base import SegmentationModel, check_counts
 from semiseg.models.blocks import ASPP, ConvBNReLU, DepthwiseSeparableConv, classifier, init_kaiming, resize
 from semiseg.models.mobilenet import MobileNetV3SmallEncoder
 
@@ -32,6 +32,12 @@ class LightweightDSConv(SegmentationModel):
         skip_channels: int = 32,
         decoder_channels: int = 128,
     ) -> None:
+        check_counts(
+            aspp_channels=aspp_channels,
+            atrous_rates=atrous_rates,
+            skip_channels=skip_channels,
+            decoder_channels=decoder_channels,
+        )
         encoder = MobileNetV3SmallEncoder()
         super().__init__(num_classes, encoder, encoder.name, encoder_weights)
         low, mid, deep = encoder.out_channels

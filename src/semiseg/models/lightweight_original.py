@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from semiseg.models.base import SegmentationModel
+from semiseg.models.base import SegmentationModel, check_counts
 from semiseg.models.blocks import ASPP, ConvBNReLU, classifier, init_kaiming, resize
 from semiseg.models.mobilenet import MobileNetV3SmallEncoder
 
@@ -31,6 +31,7 @@ class LightweightOriginal(SegmentationModel):
         dropout: float = 0.3,
         skip_channels: int = 48,
     ) -> None:
+        check_counts(aspp_channels=aspp_channels, atrous_rates=atrous_rates, skip_channels=skip_channels)
         encoder = MobileNetV3SmallEncoder()
         super().__init__(num_classes, encoder, encoder.name, encoder_weights)
         low, _, deep = encoder.out_channels

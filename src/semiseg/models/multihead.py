@@ -9,9 +9,11 @@ from segmentation_models_pytorch.decoders.deeplabv3.decoder import DeepLabV3Plus
 from torch import Tensor, nn
 
 from semiseg.errors import ConfigError
-from semiseg.models.base import SegmentationModel
+from semiseg.models.base import SegmentationModel, check_counts
 from semiseg.models.blocks import classifier, init_kaiming, resize
 from semiseg.models.resnet import build_resnet
+
+MOST_HEADS = 64
 
 
 class MultiHeadDeepLabV3Plus(SegmentationModel):
@@ -41,6 +43,7 @@ class MultiHeadDeepLabV3Plus(SegmentationModel):
         aspp_dropout: float = 0.5,
     ) -> None:
         _check(num_heads, head_dropout, atrous_rates)
+        check_counts(decoder_channels=decoder_channels, atrous_rates=atrous_rates)
         resnet = build_resnet(encoder, output_stride)
         super().__init__(num_classes, resnet, encoder, encoder_weights)
         self.decoder = DeepLabV3PlusDecoder(
@@ -72,8 +75,8 @@ class MultiHeadDeepLabV3Plus(SegmentationModel):
 
 
 def _check(num_heads: int, head_dropout: Sequence[float], atrous_rates: Sequence[int]) -> None:
-    if num_heads < 1:
-        raise ConfigError(f"model.num_heads={num_heads} is not possible: use 1 or more")
+    if not 1 <= num_heads <= MOST_HEADS:
+        raise ConfigError(f"model.num_heads={num_heads} is not possible: use 1 to {MOST_HEADS}")
     if len(head_dropout) == 0 or not all(0 <= p < 1 for p in head_dropout):
         raise ConfigError(f"model.head_dropout={list(head_dropout)} must hold one or more probabilities in [0, 1)")
     if len(atrous_rates) != 3:

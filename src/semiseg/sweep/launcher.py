@@ -19,7 +19,7 @@ from semiseg.sweep.process import JobProcess, command_line, environment, failure
 from semiseg.sweep.record import FILE, Job, Sweep
 from semiseg.sweep.table import score_text, tell
 
-INTERRUPTED = (130, -2)  # said so itself, or before it could
+INTERRUPTED = (130, 143, -2, -15)  # said so itself, or before it could
 
 
 @dataclass

@@ -56,9 +56,9 @@ class JobProcess:
         return self._process.poll()
 
     def interrupt(self) -> None:
-        """Ask it to stop, as Ctrl-C does."""
+        """Ask it to stop, as a scheduler does: Ctrl-C is ignored by what was started in the background."""
         if POSIX and self.poll() is None:
-            self._process.send_signal(signal.SIGINT)
+            self._process.send_signal(signal.SIGTERM)
 
     def kill(self) -> None:
         """End it at once, with the loader processes it may have started."""

@@ -12,6 +12,7 @@ from typing import Any
 
 import psutil
 
+from semiseg.checkpoint_names import full_checkpoints
 from semiseg.errors import ConfigError
 from semiseg.overrides import key_of
 from semiseg.tracking.local import write_json
@@ -124,7 +125,7 @@ class Sweep:
                 f"kill -INT {job.pid}"
             )
         job.status, job.error, job.pid = "waiting", None, None
-        if (folder / "checkpoints" / "latest_checkpoint.pth").is_file():
+        if full_checkpoints(folder / "checkpoints"):
             return True
         shutil.rmtree(folder, ignore_errors=True)
         return False
@@ -161,8 +162,8 @@ def newest(folder: Path, overrides: Iterable[str]) -> Sweep:
     for sweep in sweeps:
         if comparable(sweep.overrides) == wanted:
             return sweep
-    there = "; ".join(sweep.command for sweep in sweeps[:3]) or "none at all"
+    there = "".join(f"\n  {sweep.command}" for sweep in sweeps[:3]) or " none at all"
     raise ConfigError(
-        f"resume=true: no sweep in {folder} was started with these overrides. Those there: {there}. "
-        "Leave out resume=true to start."
+        f"resume=true: no sweep in {folder} was started with these overrides. Leave out resume=true to start. "
+        f"Those there, the newest first:{there}"
     )

@@ -131,7 +131,10 @@ class Search:
         write_json(self.session.sweep.path / RESULTS, results)
         tell("Best trial" if len(self.config.objectives) == 1 else "Trials that no other beats in every objective")
         for row in results["best"]:
-            scores = ", ".join(f"{name} {value:g}" for name, value in row["values"].items())
+            scores = ", ".join(
+                f"{name} {value:,.0f}" if abs(value) >= 1e4 else f"{name} {value:.4g}"
+                for name, value in row["values"].items()
+            )
             tell(f"  {row['number']}: {' '.join(row['varied'])}: {scores}")
 
     def _row(self, trial: optuna.trial.FrozenTrial) -> dict[str, Any]:

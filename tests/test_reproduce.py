@@ -1,0 +1,196 @@
+"""A run trained again from its stored config, and the difference."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+from semiseg.errors import ConfigError
+from semiseg.reproduce import (
+    Original,
+    difference,
+    environment_differences,
+    metric_differences,
+    moved,
+    reproduction_rows,
+    rounded_up,
+    score_differences,
+    verdict,
+    with_original,
+)
+from semiseg.tracking.local import append_text
+
+GROUPS = ("model", "data", "trainer", "loss", "pseudo_label", "aug", "optim", "tracking")
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """The folder of a run called "first"."""
+    folder = tmp_path / "runs" / "trees" / "first"
+    config = {group: {} for group in GROUPS} | {"experiment_name": "trees", "output": "runs", "name": "first"}
+    config["data"] = {"root": "/data", "labeled_list": "/data/few.txt", "val_list": "/elsewhere/val.txt"}
+    config["tracking"] = {"root": "runs"}
+    (folder / ".hydra").mkdir(parents=True)
+    OmegaConf.save(OmegaConf.create(config), folder / ".hydra" / "config.yaml")
+    return folder
+
+
+def typed(run: Path, **changes: object) -> OmegaConf:
+    outside = {
+        "name": "first-again",
+        "experiment_name": "trees",
+        "output": "new",
+        "resume": False,
+        "reproduce": str(run),
+    }
+    groups = {"data": {"root": "moved"}, "tracking": {"_target_": "x"}, "model": {"name": "v3"}}
+    return OmegaConf.create(outside | groups | changes)
+
+
+def test_new_run_gets_a_place_of_its_own_beside_the_old(run: Path) -> None:
+    assert with_original([f"reproduce={run}"])[1:] == [
+        'name="${run_name:first-again}"', "experiment_name=trees", "output=runs"
+    ]  # fmt: skip
+    given = [f"reproduce={run}", "name=mine", "output=/x", "tracking=none", "tracking.uri=y", "data.root=z"]
+    assert with_original(given) == [*given, "experiment_name=trees"]
+
+
+@pytest.mark.parametrize("overrides", [["model=v1"], ["reproduce=null", "seed=1"], []])
+def test_other_commands_are_left_alone(overrides: list[str]) -> None:
+    assert with_original(overrides) == overrides
+
+
+@pytest.mark.parametrize("other", ["seed=1", "-m", "trainer.max_steps=9", "+sweep=seeds", "--cfg", "data=dubai"])
+def test_what_would_make_it_another_run_is_refused(run: Path, other: str) -> None:
+    with pytest.raises(ConfigError, match=r"as it was: leave out .*Only name="):
+        with_original([f"reproduce={run}", other])
+
+
+def test_run_that_is_not_there_is_told_with_those_that_are(run: Path) -> None:
+    with pytest.raises(ConfigError, match=r"no such folder\. Did you mean first\?"):
+        with_original([f"reproduce={run.parent / 'frist'}"])
+    with pytest.raises(ConfigError, match=r"Give the folder of a run"):
+        with_original(["reproduce=nowhere/at/all"])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, "holds no .hydra/config.yaml"),
+        ("a: [", "cannot be read"),
+        ("a: 1", "lacks model, data"),
+        ("- 1", "it is a list"),
+    ],
+)
+def test_run_without_a_usable_config_is_refused(run: Path, text: str | None, message: str) -> None:
+    file = run / ".hydra" / "config.yaml"
+    file.unlink()
+    if text is not None:
+        file.write_text(text)
+    with pytest.raises(ConfigError, match=message) as caught:
+        Original(run)
+    assert "\n" not in str(caught.value)
+
+
+def test_stored_config_is_trained_in_the_new_place(run: Path) -> None:
+    config = Original(run).config_for(typed(run), [f"reproduce={run}", "output=new"])
+    assert (config.name, config.output, config.reproduce) == ("first-again", "new", str(run))
+    assert config.tracking.root == "new"
+    assert config.data.root == "/data" and config.model == {}
+
+
+def test_typed_tracking_and_data_root_replace_the_stored(run: Path) -> None:
+    config = Original(run).config_for(typed(run), ["tracking=none", "data.root=moved"])
+    assert config.tracking == {"_target_": "x"}
+    assert config.data == {"root": "moved", "labeled_list": "moved/few.txt", "val_list": "/elsewhere/val.txt"}
+
+
+def test_lists_outside_the_root_stay_where_they_are() -> None:
+    data = OmegaConf.create({"root": "data", "class_mapping": None, "labeled_list": "database/x.txt", "val_list": None})
+    assert moved(data, "new").labeled_list == "database/x.txt"
+
+
+def test_other_data_is_refused_before_training(run: Path) -> None:
+    (run / "summary.json").write_text(json.dumps({"data_fingerprint": "aaaa", "choices": {"model": "v3"}}))
+    original = Original(run)
+    assert original.choices == {"model": "v3"}
+    original.check_data("aaaa", "/data")
+    with pytest.raises(ConfigError, match=r"/data is no longer that of the run \(fingerprint bbbb, was aaaa\)"):
+        original.check_data("bbbb", "/data")
+
+
+def test_difference_of_values_that_lack() -> None:
+    nan = float("nan")
+    assert [difference(*pair) for pair in ((1.0, 0.5), (None, None), (nan, None), (nan, 1.0))] == [0.5, 0.0, 0.0, None]
+
+
+def log(folder: Path, *lines: dict) -> Path:
+    folder.mkdir(exist_ok=True)
+    for line in lines:
+        append_text(folder / "metrics.jsonl", json.dumps(line) + "\n")
+    return folder
+
+
+def test_metrics_are_held_against_each_other_step_by_step(tmp_path: Path) -> None:
+    then = [{"step": s, "time": s, "loss/total": 1.0, "lr/student": 0.1, "images_per_s": s} for s in (1, 2, 3)]
+    now = [{"step": s, "time": 9, "loss/total": 1.0 + (s > 1) * s / 8, "lr/student": 0.1} for s in (1, 2, 3, 4)]
+    before = log(tmp_path / "a", *then, {"step": 3, "time": 3, "val/miou": 0.5})
+    found, steps = metric_differences(before, log(tmp_path / "b", *now))
+    assert steps == 3
+    assert found == {
+        "loss/total": {"largest_difference": 0.375, "first_step": 2},
+        "val/miou": {"largest_difference": None, "first_step": 3},
+    }
+
+
+def scores(best: tuple, final: tuple, iou: tuple = (0.5, 0.5)) -> dict:
+    runs = [
+        {"best_val_miou": best[each], "final_val_miou": final[each], "class_iou": {"road": iou[each]}}
+        for each in (0, 1)
+    ]
+    return score_differences(*runs)
+
+
+@pytest.mark.parametrize(
+    ("found", "loss", "steps", "word"),
+    [
+        (scores((0.5, 0.5), (0.4, 0.4)), 0.0, 3, "identical"),
+        (scores((0.5, 0.5), (0.4, 0.4)), 1.04e-7, 3, "within 1.1e-07"),
+        (scores((0.5, 0.503), (0.4, 0.4), (0.5, 0.52)), 2.0, 3, "within 0.02"),
+        (scores((0.5, 0.52), (0.4, 0.4)), 0.0, 3, "different"),
+        (scores((0.5, None), (0.4, 0.4)), 0.0, 3, "different"),
+        (scores((0.5, 0.5), (0.4, 0.4), (0.5, None)), 0.0, 3, "different"),
+        (scores((0.5, 0.5), (0.4, 0.4)), None, 3, "different"),
+        (scores((0.5, 0.5), (0.4, 0.4)), 0.0, 0, "different"),
+    ],
+)
+def test_verdict(found: dict, loss: float | None, steps: int, word: str) -> None:
+    assert verdict(found, {"loss/total": {"largest_difference": loss, "first_step": 1}}, steps) == word
+
+
+@pytest.mark.parametrize(("value", "text"), [(0.001234, "0.0013"), (1.0, "1"), (2e-9, "2e-09"), (0.0999, "0.1")])
+def test_rounding_never_understates(value: float, text: str) -> None:
+    assert rounded_up(value) == text
+
+
+def test_environment_lists_what_changed() -> None:
+    then = {"git_commit": "a", "versions": {"torch": "1", "python": "3"}, "hardware": "cpu", "data_fingerprint": "f"}
+    now = then | {"git_commit": "b", "versions": {"torch": "2", "python": "3"}}
+    assert environment_differences(then, now) == {"git_commit": ["a", "b"], "torch": ["1", "2"]}
+
+
+def test_table_tells_scores_losses_and_what_explains_them(run: Path) -> None:
+    log(run, {"step": 1, "time": 0, "loss/total": 1.0})
+    new = log(run.parent / "new", {"step": 1, "time": 0, "loss/total": 1.5})
+    (run / "summary.json").write_text(json.dumps({"best_val_miou": 0.5, "final_val_miou": 0.5, "hardware": "old"}))
+    summary = {"best_val_miou": 0.504, "final_val_miou": 0.5, "hardware": "new"}
+    rows = reproduction_rows(Original(run).compare(new, summary))
+    assert rows["Reproduction"] == f"within 0.004 (of {run})"
+    assert rows["  best val mIoU"] == "0.5040, was 0.5000: off by up to 0.004"
+    assert rows["  loss/total"] == "off by up to 0.5, first at step 1"
+    assert rows["  hardware"] == "new, was old"
+    assert "deterministic=false" in rows["  Note"]
+    assert reproduction_rows(None) == {}

@@ -1,0 +1,57 @@
+"""The first request waits for the step, the second Ctrl-C does not, and nobody else's handlers are touched."""
+
+from __future__ import annotations
+
+import signal
+import threading
+
+import pytest
+
+from semiseg.stopping import Stopped, StopRequest
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_request_is_heard_and_told_of_once(number: signal.Signals, capfd: pytest.CaptureFixture[str]) -> None:
+    before = signal.getsignal(number)
+    with StopRequest() as stop:
+        assert not stop()
+        signal.raise_signal(number)
+        assert stop()
+        signal.raise_signal(signal.SIGTERM)
+    assert capfd.readouterr().err.count("Stopping after this step, with a checkpoint") == 1
+    assert signal.getsignal(number) == before
+    assert stop.stopped().status == 128 + number and isinstance(stop.stopped(), KeyboardInterrupt)
+
+
+def test_a_second_ctrl_c_stops_at_once() -> None:
+    with StopRequest() as stop, pytest.raises(KeyboardInterrupt) as caught:
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGINT)
+    assert stop() and not isinstance(caught.value, Stopped)
+
+
+def test_what_is_ignored_or_anothers_is_left_alone() -> None:
+    def own(number: int, frame: object) -> None: ...
+
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN), signal.signal(signal.SIGTERM, own)
+    try:
+        with StopRequest() as stop:
+            assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN and signal.getsignal(signal.SIGTERM) is own
+            signal.raise_signal(signal.SIGINT)
+            assert not stop()
+    finally:
+        signal.signal(signal.SIGINT, before[0])
+        signal.signal(signal.SIGTERM, before[1])
+
+
+def test_another_thread_hears_nothing_and_does_no_harm() -> None:
+    entered = []
+
+    def enter() -> None:
+        with StopRequest() as stop:
+            entered.append(stop())
+
+    thread = threading.Thread(target=enter)
+    thread.start()
+    thread.join()
+    assert entered == [False]
