@@ -18,7 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from semiseg.config import conf_dir, near
 from semiseg.errors import ConfigError
-from semiseg.schema import one_line
+from semiseg.schema import check_folder_name, one_line
 
 GROUP_OVERRIDE = re.compile(r"^\+?[a-z_/]+=[\w./]+$")
 MULTIRUN = ("-m", "--multirun")
@@ -65,12 +65,8 @@ def check_names(overrides: list[str]) -> None:
     """Raises ConfigError for a `name` or `experiment_name` that is not one folder, before Hydra makes that folder."""
     for typed in overrides:
         key, _, value = typed.partition("=")
-        value = value.strip("'\"")
-        if key in FOLDER_NAMES and (value in ("", ".", "..", "null") or re.search(r"[/\\]", value)):
-            raise ConfigError(
-                f"{key}={value}: give one folder name without slashes, such as {key}=first; output=PATH says where "
-                "the runs go."
-            )
+        if key in FOLDER_NAMES:
+            check_folder_name(key, value.strip("'\""))
 
 
 def may_be_words(value: str) -> bool:

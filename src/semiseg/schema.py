@@ -39,6 +39,15 @@ def check_value(value: Any, name: str) -> None:
         check_value(each, f"{name}[{key}]" if isinstance(value, list) else f"{name}.{key}".lstrip("."))
 
 
+def check_folder_name(key: str, value: str) -> None:
+    """Raises ConfigError for a name that is not one folder."""
+    if value.strip() in ("", ".", "..", "null") or re.search(r"[/\\]", value):
+        raise ConfigError(
+            f"{key}={value}: give one folder name without slashes, such as {key}=first; output=PATH says where the "
+            "runs go."
+        )
+
+
 def shown(value: Any, length: int = 80) -> str:
     """A value as messages quote it: on one line and cut where it is long."""
     text = "null" if value is None else repr(value)

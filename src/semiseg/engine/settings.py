@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from semiseg.errors import ConfigError
-from semiseg.schema import shown
+from semiseg.schema import check_folder_name, shown
 
 PRECISIONS = ("auto", "bf16", "fp16", "fp32")
 DEVICES = ("auto", "cuda", "mps", "cpu")
@@ -47,7 +47,7 @@ class RunConfig:
     """What stands outside every group: the run's seed, name and folder, and what it continues."""
 
     seed: int = 0
-    name: str = ""
+    name: str = "run"
     experiment_name: str = "semiseg"
     output: str = "runs"
     resume: bool = False
@@ -56,6 +56,8 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         at_least("seed", self.seed, 0)
+        check_folder_name("name", self.name)
+        check_folder_name("experiment_name", self.experiment_name)
 
 
 @dataclass
@@ -128,6 +130,8 @@ class OptimConfig:
             value = getattr(self, f.name)
             if isinstance(value, float | int):
                 at_least(f"optim.{f.name}", value, 0)
+        if self.momentum >= 1:
+            raise ConfigError(f"optim.momentum is {self.momentum}; it must be below 1, such as 0.9.")
         if self.grad_clip == 0:
             raise ConfigError("optim.grad_clip is 0, which would stop every step; give a norm such as 10, or null.")
         if self.ema_decay is not None and self.ema_decay >= 1:
