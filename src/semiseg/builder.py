@@ -35,7 +35,7 @@ def build_bundle(config: DictConfig) -> DataBundle:
     """The data a config names. Raises ConfigError and DataError."""
     node = {key: value for key, value in resolved(config.data, "data").items() if key != "layout"}
     data = settings(DataConfig, node, "data")
-    data.layout = build(config.data.layout, "data.layout", Layout)
+    data.layout = build(config.data.get("layout"), "data.layout", Layout)
     return build_data(data)
 
 
@@ -57,7 +57,7 @@ def build_model(config: DictConfig, num_classes: int, restored: bool = False) ->
     node = model_node(config)
     if restored:
         if node.get("freeze_bn_affine", False) is None:
-            node["freeze_bn_affine"] = node["encoder_weights"] is not None
+            node["freeze_bn_affine"] = node.get("encoder_weights") is not None
         node["encoder_weights"] = None
     return build(node, "model", SegmentationModel, num_classes=num_classes)
 

@@ -20,6 +20,7 @@ from semiseg.config import conf_dir
 from semiseg.errors import ConfigError, SemisegError
 from semiseg.overrides import MULTIRUN, check_files, check_groups, check_names, check_sweeps, explain, with_stored
 from semiseg.reproduce import with_original
+from semiseg.schema import shown
 
 VERBS = {
     "train": ("semiseg.train", "train one system, or several with -m"),
@@ -109,7 +110,10 @@ def run_verb(verb: str, overrides: list[str]) -> int:
     except OSError as error:
         if error.filename is None:
             raise
-        return complain(f"{error.filename}: {error.strerror}. Give a folder that can be written with output=PATH.")
+        return complain(
+            f"{shown(error.filename)}: {error.strerror}. Give a folder that can be written with output=PATH, and short "
+            "words for experiment_name= and name=."
+        )
     except KeyboardInterrupt as stop:
         return getattr(stop, "status", 130)
     return 1 if failures else 0

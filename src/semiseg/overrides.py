@@ -44,6 +44,8 @@ def explain(error: Exception, verb: str, overrides: list[str]) -> str:
         return unknown_key(match[1], verb, overrides)
     if match := re.search(r"Could not find '([\w/]+)/([^/']+)'", text):
         return unknown_word(match[1], match[2], text)
+    if match := re.search(r"In '(\S+)': .*Cannot merge (?:DictConfig with List|ListConfig with Dict)Config", text):
+        return f"conf/{match[1]}.yaml: a list cannot replace a mapping of settings, nor the other way round."
     if "Ambiguous value" in text:
         return f"{text.splitlines()[0]}. Add -m to run each value: semiseg {verb} -m ..."
     if isinstance(error, OverrideParseException):
@@ -56,6 +58,8 @@ def check_groups(overrides: list[str]) -> None:
     """Raises ConfigError for a group set to what is no word, which Hydra would answer with a traceback."""
     dirs = config_dirs(overrides)
     for override in overrides:
+        if override.startswith("~") and (conf_dir() / key_of(override)).is_dir():
+            raise ConfigError(f"{override}: a run needs its {key_of(override)}; name another word instead.")
         group, equals, value = override.partition("=")
         if group and equals and (conf_dir() / group).is_dir() and not may_be_words(value):
             raise ConfigError(f"{override}: {group} takes one of the words {', '.join(words(group, dirs))}.")
@@ -74,7 +78,11 @@ def may_be_words(value: str) -> bool:
     with suppress(ValueError):
         float(value)
         return False
-    return value.lower() not in NO_WORDS and WORDS.fullmatch(value) is not None
+    return (
+        value.lower() not in NO_WORDS
+        and re.search(r"[a-z]", value, re.IGNORECASE) is not None
+        and WORDS.fullmatch(value) is not None
+    )
 
 
 def config_dirs(arguments: list[str]) -> list[Path]:

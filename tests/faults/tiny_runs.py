@@ -75,8 +75,8 @@ TINY = (
 )
 
 
-class GaveNoAnswer(Exception):
-    """A command that took longer than `LIMIT`. Neither OSError nor SemisegError, which commands take for their own."""
+class GaveNoAnswer(BaseException):
+    """A command that took longer than `LIMIT`; no Exception, which code that reads damaged files takes for its own."""
 
 
 @contextmanager
@@ -113,8 +113,8 @@ def plant_folder(root: Path) -> None:
 
 @contextmanager
 def guarded(seconds: int = LIMIT) -> Iterator[None]:
-    """Raises GaveNoAnswer inside after that time of the processor, or four times that of the clock: a test machine may
-    be busy with other things. Without effect where there are no such timers (Windows)."""
+    """Raises GaveNoAnswer inside after that time of the processor, or twelve times that of the clock: a test machine
+    may be busy with other things. Without effect where there are no such timers (Windows)."""
     if not hasattr(signal, "setitimer"):
         yield
         return
@@ -122,7 +122,7 @@ def guarded(seconds: int = LIMIT) -> Iterator[None]:
     def ring(*_: object) -> None:
         raise GaveNoAnswer(f"no answer within {seconds} s")
 
-    timers = {signal.ITIMER_PROF: (signal.SIGPROF, seconds), signal.ITIMER_REAL: (signal.SIGALRM, 4 * seconds)}
+    timers = {signal.ITIMER_PROF: (signal.SIGPROF, seconds), signal.ITIMER_REAL: (signal.SIGALRM, 12 * seconds)}
     before = {number: signal.signal(number, ring) for number, _ in timers.values()}
     try:
         for timer, (_, after) in timers.items():
@@ -206,9 +206,9 @@ class Bench:
         return None
 
     def clear(self) -> None:
-        """Remove the runs; the lists of the data and the drawn scenes stay."""
-        for folder in self.path.glob("runs/*"):
-            if folder.name != "cache":
+        """Remove the runs, wherever they were written to; the data and the drawn scenes stay."""
+        for folder in [*self.path.glob("*"), *self.path.glob("runs/*")]:
+            if folder.name not in ("salak", "folder", "own", "runs", "cache"):
                 shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -72,7 +72,10 @@ def _rows(path: Path) -> list[tuple[int, list[str]]]:
             "Put it there or give another file with data.class_mapping=PATH."
         ) from error
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path} cannot be read as a class mapping: {error}. Save it as UTF-8 CSV.") from error
+        raise DataError(
+            f"{path} cannot be read as a class mapping: {error}. Save it as UTF-8 CSV, or give another file with "
+            "data.class_mapping=PATH."
+        ) from error
 
 
 def _parse_row(path: Path, line: int, cells: list[str]) -> tuple[str, tuple[int, int, int]]:
