@@ -60,6 +60,8 @@ def test_fingerprint_covers_pools_and_classes(salak_root: Path, tmp_path: Path) 
 def test_missing_root(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"data.root=PATH"):
         build_data(config(None, tmp_path))
+    with pytest.raises(ConfigError, match=r"data.root=PATH"):
+        build_data(DataConfig(root="", layout=SalakLayout()))
     with pytest.raises(DataError, match=r"nowhere does not exist.*data.root=PATH"):
         build_data(config(tmp_path / "nowhere", tmp_path))
     (tmp_path / "file").write_text("")

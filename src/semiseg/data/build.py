@@ -53,7 +53,7 @@ def build_data(cfg: DataConfig) -> DataBundle:
 
     Raises ConfigError for settings that do not fit the data and DataError for data that cannot be used.
     """
-    if cfg.root is None:
+    if not cfg.root:
         raise ConfigError("data.root is not given. Name the folder of the data with data.root=PATH.")
     layout: Layout = cfg.layout
     root = Path(cfg.root).expanduser().absolute()

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from semiseg.data.layouts.salak import SalakLayout
-from semiseg.errors import DataError
+from semiseg.errors import ConfigError, DataError
 
 
 def test_scan(salak_root: Path) -> None:
@@ -94,3 +94,9 @@ def test_no_class_mapping(salak_root: Path) -> None:
     (salak_root / "class_mapping.csv").unlink()
     with pytest.raises(DataError, match=r"data.class_mapping=PATH"):
         SalakLayout().classes(salak_root, None)
+
+
+@pytest.mark.parametrize("folders", ["", "..", "../*-*", "/data/*-*", "C:\\data", "a\\..\\b"])
+def test_folders_stay_below_the_root(folders: str) -> None:
+    with pytest.raises(ConfigError, match=r"data\.layout\.folders is .* below the root"):
+        SalakLayout(folders=folders)

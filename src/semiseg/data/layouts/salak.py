@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from semiseg.data.layouts.listing import (
     pair_masks,
     prefix_of,
 )
-from semiseg.errors import DataError
+from semiseg.errors import ConfigError, DataError
 
 ONE_IMAGE_A_NAME = "Keep one of them."
 
@@ -38,6 +38,9 @@ class SalakLayout(Layout):
         image_suffixes: Sequence[str] = IMAGE_SUFFIXES,
         separator: str = "_patch_",
     ) -> None:
+        pattern = PurePosixPath(folders.replace("\\", "/"))
+        if not pattern.parts or pattern.is_absolute() or ".." in pattern.parts or ":" in folders:
+            raise ConfigError(f"data.layout.folders is {folders!r}; it must lie below the root, such as '*-*'.")
         self.folder_pattern = folders
         self.image_suffixes = tuple(suffix.lower() for suffix in image_suffixes)
         self.separator = separator
