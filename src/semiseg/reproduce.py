@@ -20,7 +20,7 @@ from semiseg.tracking.local import read_metrics
 
 GROUPS = ("model", "data", "trainer", "loss", "pseudo_label", "aug", "optim", "tracking")
 NEW_RUN = ("reproduce", "resume", "name", "experiment_name", "output")  # what the new run does not take from the old
-FREE_KEYS = (*NEW_RUN, "tracking", "data.root")
+FREE_KEYS = (*NEW_RUN, "tracking", "data.root", "pseudo_label.teacher_run", "model.run")  # paths: they may have moved
 SCORES = {"best_val_miou": "best val mIoU", "final_val_miou": "final val mIoU"}
 ENVIRONMENT = ("git_commit", "versions", "hardware", "data_fingerprint")
 CLOSE = 0.01  # of val mIoU: about what two seeds of one recipe differ by

@@ -11,6 +11,8 @@ from hydra import compose, initialize_config_dir
 
 from semiseg.config import conf_dir
 from semiseg.console import PlainConsole
+from semiseg.models import LightweightDSConv
+from semiseg.pseudo_label import distillation
 from semiseg.run_folder import RunFolder
 from semiseg.train import Run
 
@@ -23,11 +25,19 @@ AT_ONCE = (
     "trainer.crop_size=32",
     "pseudo_label.start_step=0",
 )
+TAUGHT = ("experiment=distil", "pseudo_label=distillation")  # by the run of another training
 
 
 def words(group: str) -> list[str]:
     """The choices of a group: the names of its files."""
     return sorted(path.stem for path in (conf_dir() / group).glob("*.yaml"))
+
+
+@pytest.fixture(autouse=True)
+def teacher(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A teacher without its run, for the recipes that have one."""
+    network = LightweightDSConv(len(SEVEN_CLASSES)).eval().requires_grad_(False)
+    monkeypatch.setattr(distillation, "load_teacher", lambda run, names: network)
 
 
 @pytest.fixture
@@ -37,7 +47,8 @@ def losses_of_a_step(place) -> Callable[..., dict[str, float]]:
     (place.data / "class_mapping.csv").write_text("\n".join(["class_name,class_color", *rows]), encoding="utf-8")
 
     def step(*overrides: str) -> dict[str, float]:
-        typed = [o for o in place.typed(*AT_ONCE, *overrides) if "data.class_thresholds" not in o]
+        taught = ("pseudo_label.teacher_run=x",) if any(word in overrides for word in TAUGHT) else ()
+        typed = [o for o in place.typed(*AT_ONCE, *overrides, *taught) if "data.class_thresholds" not in o]
         with place.entered(), initialize_config_dir(str(conf_dir()), version_base="1.3"):
             config = compose("train", overrides=typed)
             run = Run(config, RunFolder(place.path / "run"), PlainConsole(stream=io.StringIO()), {})

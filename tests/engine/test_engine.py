@@ -144,6 +144,17 @@ def test_files_are_saved_when_due(make_engine) -> None:
     assert engine.stream.closed
 
 
+def test_the_latest_checkpoint_is_written_after_all_else_of_its_step(make_engine, monkeypatch) -> None:
+    """A kill in between must not leave a run that goes on from it without the numbered one or the weights."""
+    written: list[str] = []
+    monkeypatch.setattr(files, "save", lambda payload, path, run: written.append(path.name))
+    engine = make_engine(max_steps=2, eval_every=2, save_latest_every=2, save_every=2)
+    engine.fit()
+    before, after = written[: written.index("latest_checkpoint.pth")], written[written.index("latest_checkpoint.pth") :]
+    assert set(before) == {"best_model.pth", "checkpoint_2.pth", "latest_model.pth"}
+    assert after == ["latest_checkpoint.pth", "final_model.pth"]
+
+
 def test_length_and_evaluations_in_epochs(make_engine) -> None:
     engine = make_engine(max_steps=None, max_epochs=3, steps_per_epoch=4)
     assert engine.fit() == "finished"

@@ -78,6 +78,7 @@ EXPERIMENTS = {  # and the system that each is of
     "lightweight_recipe2_efficient": "lightweight",
 }
 GROUPS = ("loss", "pseudo_label", "aug", "optim")
+TAUGHT = ("distillation",)  # by the run of another training
 
 
 def short(examples: int) -> settings:
@@ -153,7 +154,8 @@ def check_message(message: str | None, leaf: str) -> None:
 def group_choices(draw: st.DrawFn) -> list[str]:
     """A word for some of the groups, the data set and, now and then, MLflow."""
     system = draw(st.sampled_from(SYSTEMS))
-    drawn = {group: draw(st.none() | st.sampled_from(words(group))) for group in (*GROUPS, "trainer")}
+    choices = {group: [word for word in words(group) if word not in TAUGHT] for group in (*GROUPS, "trainer")}
+    drawn = {group: draw(st.none() | st.sampled_from(listed)) for group, listed in choices.items()}
     tracking = draw(st.sampled_from(["none"] * 9 + ["mlflow"]))
     typed = [f"{group}={word}" for group, word in drawn.items() if word is not None]
     return tiny(system, *typed, f"tracking={tracking}", data=draw(st.sampled_from(sorted(TREES))))

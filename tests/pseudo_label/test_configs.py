@@ -6,21 +6,36 @@ import hydra
 import pytest
 import torch
 
-from semiseg.pseudo_label import DiscriminatorGate, NoPseudoLabels, PseudoLabeler, SoftmaxThreshold
+from semiseg.pseudo_label import (
+    DiscriminatorGate,
+    Distillation,
+    NoPseudoLabels,
+    PseudoLabeler,
+    SoftmaxThreshold,
+    distillation,
+)
 
 CONF = Path(__file__).parents[2] / "conf"
 LABELERS = {
     "none": NoPseudoLabels,
     "softmax": SoftmaxThreshold,
     "softmax_global": SoftmaxThreshold,
+    "distillation": Distillation,
     "discriminator": DiscriminatorGate,
     "discriminator_scheduled": DiscriminatorGate,
 }
 CLASS_WISE = "+data.class_thresholds={road: 0.7, water: 0.6, background: null}"
 
 
+@pytest.fixture(autouse=True)
+def teacher(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A teacher without its run."""
+    monkeypatch.setattr(distillation, "load_teacher", lambda run, names: torch.nn.Identity())
+
+
 def build(name):
     overrides = ["+optim.warmup_steps=1000", "+optim.grad_clip=null", CLASS_WISE]
+    overrides += ["pseudo_label.teacher_run=x"] if name == "distillation" else []
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         labeler = hydra.utils.instantiate(hydra.compose(f"pseudo_label/{name}", overrides=overrides).pseudo_label)
     labeler.prepare(3, ("background", "road", "water"), total_steps=100)

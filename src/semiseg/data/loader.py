@@ -133,7 +133,7 @@ def _check_pool(pool: Pool, size: int, batch_size: int) -> None:
     if pool == "unlabeled" and size == 0:
         raise DataError(
             "there are no unlabelled patches: add images without masks, name fewer sources in data.labeled_list, or "
-            "train on the labels alone with pseudo_label=none"
+            "train on the labels alone with pseudo_label=none, or, with a teacher, pseudo_label.unlabeled=false"
         )
     kind, setting = ("unlabelled", "unlabeled_batch_size") if pool == "unlabeled" else ("labelled", "batch_size")
     raise DataError(f"{size} {kind} patches do not fill a batch of {batch_size}: use trainer.{setting}={size} or less")

@@ -204,11 +204,11 @@ class Engine:
             self.recorder.skipped_patches(stream.skipped)
             self.recorder.flush()
             state = self.state_dict()
-            if latest:
-                self.checkpoints.save_latest(state)
-                self.saved = (self.checkpoints.latest, self.step)
             if periodic:
                 self.checkpoints.save_periodic(state, self.step)
+            if latest:  # last: a run that continues from it must not lack what else belongs to its step
+                self.checkpoints.save_latest(state)
+                self.saved = (self.checkpoints.latest, self.step)
 
     def _finish(self) -> None:
         if self.evaluated_at != self.step:

@@ -96,9 +96,9 @@ class Buffers:
 
 
 def trained_buffers(method: SemiSupervised) -> list[Tensor]:
-    """The buffers that a forward pass may change: all but those of the average, which never trains."""
-    average: nn.Module | None = method.ema
-    left_out = set() if average is None else {id(buffer) for buffer in average.buffers()}
+    """The buffers that a forward pass may change: all but those of the average and of a teacher, which never train."""
+    fixed: list[nn.Module | None] = [method.ema, *map(method.labeler.get_submodule, method.labeler.from_elsewhere)]
+    left_out = {id(buffer) for network in fixed if network is not None for buffer in network.buffers()}
     return [buffer for buffer in method.buffers() if id(buffer) not in left_out]
 
 

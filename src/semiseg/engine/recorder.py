@@ -28,6 +28,7 @@ FIELDS = {  # the guides' names of what the progress line shows
     "loss/dice": "Dice",
     "loss/focal": "Focal",
     "loss/fm": "FM",
+    "loss/distil": "KD",
     "loss/st": "ST",
     "loss/discriminator": "D",
 }

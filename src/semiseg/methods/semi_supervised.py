@@ -15,8 +15,9 @@ from semiseg.pseudo_label import PseudoLabeler, audit
 class SemiSupervised(nn.Module):
     """Supervised loss plus what the pseudo-labeler makes of the unlabelled batch.
 
-    Supervised training, S4GAN and softmax self-training differ only in the pseudo-labeler: it says which pixels to
-    trust and may add losses of its own, such as feature matching for the student and a discriminator's loss.
+    Supervised training, S4GAN, softmax self-training and distillation differ only in the pseudo-labeler: it says which
+    pixels to trust and may add losses of its own, such as feature matching for the student, a discriminator's loss, or
+    the distance from a teacher, which counts on labelled patches too.
     """
 
     def __init__(
@@ -45,13 +46,17 @@ class SemiSupervised(nn.Module):
         return dict(self.labeler.named_children()).get("discriminator")
 
     def labeler_state(self) -> dict[str, Tensor]:
-        """State of the pseudo-labeler without its discriminator, which checkpoints keep under a name of its own."""
-        return {k: v for k, v in self.labeler.state_dict().items() if not k.startswith("discriminator.")}
+        """State of the pseudo-labeler without its discriminator, which checkpoints keep under a name of its own, and
+        without what it loads from elsewhere."""
+        left_out = tuple(f"{name}." for name in ("discriminator", *self.labeler.from_elsewhere))
+        return {k: v for k, v in self.labeler.state_dict().items() if not k.startswith(left_out)}
 
     def forward(self, batch: Batch, step: int) -> StepOutput:
         """All losses of one iteration, computed before any optimiser moves."""
-        total, parts = self.loss(self.student(batch.image), batch.mask)
+        logits = self.student(batch.image)
+        total, parts = self.loss(logits, batch.mask)
         output = StepOutput({"student": total}, {f"loss/{name}": part for name, part in parts.items()})
+        _add(output, *self.labeler.labeled_losses(logits, batch.image, batch.mask))
         if batch.unlabeled is not None and self.labeler.active(step):
             self._add_unlabeled(output, batch, batch.unlabeled, step)
         output.logs["loss/total"] = output.losses["student"].detach()
@@ -62,9 +67,7 @@ class SemiSupervised(nn.Module):
         student_logits = self.student(images)
         real = None if batch.real_image is None else (batch.real_image, batch.real_mask)
         pseudo = self.labeler(student_logits, teacher_logits, images, real, step)
-        for name, loss in pseudo.losses.items():
-            output.losses[name] = output.losses[name] + loss if name in output.losses else loss
-        output.logs.update(pseudo.logs)
+        _add(output, pseudo.losses, pseudo.logs)
         if self.labeler.self_training(step):
             st_loss, _ = (self.labeler.st_loss or self.loss)(student_logits, pseudo.masked_target())
             output.losses["student"] = output.losses["student"] + self.labeler.weight_at(step) * st_loss
@@ -80,3 +83,9 @@ class SemiSupervised(nn.Module):
         logits = self.student(images)
         self.student.train()
         return logits
+
+
+def _add(output: StepOutput, losses: dict[str, Tensor], logs: dict[str, Tensor]) -> None:
+    for name, loss in losses.items():
+        output.losses[name] = output.losses[name] + loss if name in output.losses else loss
+    output.logs.update(logs)

@@ -3,7 +3,16 @@
 from semiseg.pseudo_label.audit import audit, audit_metrics
 from semiseg.pseudo_label.base import PseudoLabeler
 from semiseg.pseudo_label.discriminator import DiscriminatorGate
+from semiseg.pseudo_label.distillation import Distillation
 from semiseg.pseudo_label.none import NoPseudoLabels
 from semiseg.pseudo_label.softmax import SoftmaxThreshold
 
-__all__ = ["DiscriminatorGate", "NoPseudoLabels", "PseudoLabeler", "SoftmaxThreshold", "audit", "audit_metrics"]
+__all__ = [
+    "DiscriminatorGate",
+    "Distillation",
+    "NoPseudoLabels",
+    "PseudoLabeler",
+    "SoftmaxThreshold",
+    "audit",
+    "audit_metrics",
+]

@@ -12,9 +12,11 @@ from semiseg.contracts import PseudoLabel
 from semiseg.errors import ConfigError
 from semiseg.losses import SegmentationLoss
 
+Losses = tuple[dict[str, Tensor], dict[str, Tensor]]  # by optimiser, and logs without gradient
+
 
 class PseudoLabeler(nn.Module, ABC):
-    """Which unlabelled pixels to trust.
+    """Which unlabelled pixels to trust, and what else the student is to learn from.
 
     Self-training counts from step `start_step` on, with `weight`. `st_loss` is the loss it uses, null for the
     supervised one. Steps are counted from 0.
@@ -25,6 +27,7 @@ class PseudoLabeler(nn.Module, ABC):
     needs_real = False  # a second labelled batch wanted
     teacher = "student"  # whose logits, where they are wanted: student or ema
     optim: Mapping[str, Any] | None = None  # optimiser settings of what the labeler itself trains
+    from_elsewhere: tuple[str, ...] = ()  # submodules that `prepare` loads, so that checkpoints leave them out
 
     def __init__(self, start_step: int = 0, weight: float = 1.0, st_loss: SegmentationLoss | None = None) -> None:
         super().__init__()
@@ -50,6 +53,13 @@ class PseudoLabeler(nn.Module, ABC):
 
         The base needs nothing.
         """
+
+    def labeled_losses(self, student_logits: Tensor, images: Tensor, mask: Tensor) -> Losses:
+        """What a labelled batch adds to the supervised loss, and what is worth showing of it; the base adds nothing.
+
+        Logits [B, C, H, W] or [K, B, C, H, W]; images [B, 3, H, W]; mask [B, H, W] int64.
+        """
+        return {}, {}
 
     @abstractmethod
     def forward(

@@ -17,7 +17,8 @@ POINTS = 240  # of a line; more cannot be told apart at this size, and make the 
 WITH_MARKERS = 30  # points up to which each is marked
 LOSSES = {
     "ce": "cross-entropy", "dice": "Dice", "focal": "focal", "st": "self-training", "fm": "feature matching",
-    "discriminator": "discriminator", "total": "total",
+    "discriminator": "discriminator", "distil": "distance from the teacher, labelled patches",
+    "distil_unlabeled": "distance from the teacher, unlabelled patches", "total": "total",
 }  # fmt: skip
 
 
