@@ -91,13 +91,21 @@ class Console(ABC):
         if next_command:
             self._say([f"Next: {next_command}"], style="bold")
 
+    def failed(self, error: Exception) -> None:
+        """Keep in log.txt why the run ends, for whoever reads its folder later. The command itself says it aloud."""
+        self._keep([f"semiseg: {error}"])
+
     def close(self) -> None:  # noqa: B027  (nothing to give back in a plain console)
         """Give the terminal back; safe to call twice and after an error."""
 
     def _speed(self, step: int, images_per_s: float) -> str:
         return f"{images_per_s:.1f} images/s | {self._pace.left(step)} left"
 
-    def _log(self, lines: Iterable[str]) -> None:
+    def _log(self, lines: Sequence[str]) -> None:
+        """Say what belongs to the log alone."""
+        self._keep(lines)
+
+    def _keep(self, lines: Iterable[str]) -> None:
         """Append to log.txt. A full disk costs the log, not the training."""
         if self._log_file is not None:
             with contextlib.suppress(OSError):
@@ -124,11 +132,10 @@ class PlainConsole(Console):
         self._stream = tolerant(stream or sys.stdout)
         self.encoding = self._stream.encoding
 
-    def _log(self, lines: Iterable[str]) -> None:
-        lines = list(lines)
+    def _log(self, lines: Sequence[str]) -> None:
         self._stream.write("\n".join(lines) + "\n")
         self._stream.flush()
-        super()._log(lines)
+        self._keep(lines)
 
     def _say(self, lines: Sequence[str], style: str = "") -> None:
         self._log(lines)

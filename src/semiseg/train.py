@@ -21,7 +21,7 @@ from semiseg.engine.optim import total_steps
 from semiseg.engine.recorder import Recorder
 from semiseg.engine.settings import OptimConfig, RunConfig, TrainerConfig
 from semiseg.engine.space import check_space
-from semiseg.errors import CheckpointError, ConfigError
+from semiseg.errors import CheckpointError, ConfigError, SemisegError
 from semiseg.methods import SemiSupervised
 from semiseg.models.weights import load_weights
 from semiseg.overrides import key_of
@@ -55,6 +55,9 @@ def main(config: DictConfig) -> float:
         choices = dict(hydra.runtime.choices) if original is None else original.choices
         run = Run(config, folder, console, choices, original)
         return run.execute()
+    except SemisegError as error:
+        console.failed(error)
+        raise
     except OSError as error:  # a full disk names no file
         raise ConfigError(
             f"{error.filename or folder.path}: {error.strerror}. Free space or check the permissions there, or give "
@@ -122,8 +125,8 @@ class Run:
 
     def _method(self) -> SemiSupervised:
         method = builder.build_method(self.config, self.parts, self.bundle, self.optim, self.total_steps)
-        if method.student.weights_report is not None:
-            self.console.message(f"Encoder weights: {method.student.weights_report}")
+        if method.student.origin is not None:
+            self.console.message(method.student.origin)
         layout = torch.channels_last if self.trainer.channels_last else torch.contiguous_format
         return method.to(device=self.hardware.device, memory_format=layout)  # pyright: ignore[reportCallIssue]
 

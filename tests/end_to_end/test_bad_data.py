@@ -70,7 +70,9 @@ def test_a_broken_image_stops_the_training_and_is_named(place, refused, workers:
     spoil(image)
     status = place.train_small("name=run", "trainer.max_steps=4", f"trainer.num_workers={workers}")
     refused(status, str(image), "data.on_error=skip")
-    assert place.run("run").summary()["status"] == "failed"
+    run = place.run("run")
+    assert run.summary()["status"] == "failed"
+    assert str(image) in (run.path / "log.txt").read_text(encoding="utf-8").splitlines()[-1]
 
 
 def test_a_broken_image_is_passed_over_on_demand(place):
