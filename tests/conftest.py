@@ -22,6 +22,11 @@ SALAK_CLASSES = (
 )
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest file first: a process that starts it last keeps the other ones waiting."""
+    items.sort(key=lambda item: item.path.name != "test_kill.py")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def one_thread() -> None:
     """Tiny tensors are slower on many threads, and machines that test are shared."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 
 import pytest
@@ -30,14 +29,6 @@ def header(path: Path) -> list[str]:
     lines = path.read_text(encoding="utf-8").splitlines()
     comments = [line for line in lines if not line.startswith("# @package")]
     return comments[: next(i for i, line in enumerate(comments) if not line.startswith("#"))]
-
-
-def commands() -> list[str]:
-    """The trainings that the files' headers tell a reader to type."""
-    lines = [line for path in sorted(conf_dir().rglob("*.yaml")) for line in header(path)]
-    starts = ("#   python train.py ", "#   semiseg train ")
-    typed = {line.removeprefix(start).split("   ")[0] for line in lines for start in starts if line.startswith(start)}
-    return sorted(each for each in typed if not each.startswith("-m "))  # sweeps have tests of their own
 
 
 def check_settings(config: DictConfig) -> None:
@@ -72,12 +63,6 @@ def test_recipe_begins_with_what_it_is_and_a_command(group: str, word: str) -> N
     assert len(lines) >= 2
     assert lines[0].endswith((".", ")", "default.", ":"))
     assert any(line.startswith("#   ") for line in lines[1:])
-
-
-@pytest.mark.parametrize("command", commands())
-def test_command_of_a_header_composes(composed, command: str) -> None:
-    overrides = [override for override in shlex.split(command) if override != "..."]
-    assert "trainer" in composed(*overrides)
 
 
 def test_verbs_without_a_training_compose(composed) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -117,37 +115,6 @@ def test_a_checkpoint_continues_in_another_folder(shared_place, undisturbed):
     ]
     assert elsewhere.summary()["best_step"] == 6
     assert (elsewhere.path / "checkpoints" / "best_model_ema.pth").is_file()
-
-
-KILLED = """
-import os
-import torch
-from semiseg.cli import run_verb
-from semiseg.engine.engine import Engine
-save = Engine._save
-def save_or_die(self, *args):
-    self.checkpoints.close()
-    os._exit(137) if self.step == 3 else save(self, *args)
-Engine._save = save_or_die
-torch.set_num_threads(1)  # as the run it is compared with
-run_verb("train", {overrides!r})
-"""
-
-
-def test_a_killed_process_continues_from_its_last_checkpoint(place):
-    typed = ["trainer.max_steps=4", "trainer.eval_every=2", "trainer.save_latest_every=1"]
-    assert place.train_small("name=whole", *typed) == 0
-    overrides = place.typed_small("name=killed", *typed)
-    process = subprocess.run([sys.executable, "-c", KILLED.format(overrides=overrides)], cwd=place.path)
-    assert process.returncode == 137
-    killed = place.run("killed")
-    assert killed.load()["iteration"] == 2
-    assert not (killed.path / "summary.json").exists()
-    assert [line["step"] for line in killed.metrics()] == [1, 2, 2, 3]  # step 3 was logged and is not saved
-
-    assert place.command("resume=true", "name=killed") == 0
-    assert_same(killed.load()["model_state"], place.run("whole").load()["model_state"], "model")
-    assert killed.metrics() == place.run("whole").metrics()
 
 
 def test_a_finished_run_goes_on_with_more_steps(finished):
