@@ -17,7 +17,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -25,12 +24,13 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
+from rich.console import Console
 from torch import Tensor
 
 from semiseg.config import settings
 from semiseg.data.masks import read_image
 from semiseg.engine.device import peak_memory_mib, pick_device
-from semiseg.prediction import Prediction
+from semiseg.prediction import predict_files
 from semiseg.prediction.inputs import find_items
 from semiseg.prediction.options import PredictConfig
 from semiseg.prediction.place import geo
@@ -84,9 +84,7 @@ def predicting(trained: Trained, cfg: PredictConfig, path: Path) -> Callable[[],
     def run() -> None:
         out = Path(cfg.out)
         shutil.rmtree(out, ignore_errors=True)
-        out.mkdir()
-        with redirect_stdout(StringIO()):
-            Prediction(trained, cfg, out).run(find_items(path, out))
+        predict_files(trained, find_items(path, out), cfg, Console(file=StringIO())).conclude()
 
     return run
 

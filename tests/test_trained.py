@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 
 from semiseg.errors import CheckpointError, ConfigError
 from semiseg.models import LightweightDSConv
-from semiseg.trained import load_trained
+from semiseg.trained import load_predictor, load_trained, path_of
 
 CPU = torch.device("cpu")
 CONFIG = {
@@ -44,6 +44,17 @@ def test_a_run_folder_and_its_weights_file_are_the_same_system(run: Path) -> Non
     assert torch.equal(probabilities, by_file.probabilities(images))
     assert whole.classes.names == ("soil", "palm") and whole.classes.colors == ((1, 2, 3), (4, 5, 6))
     assert whole.name == "lightweight/first" and not whole.network.training
+
+
+def test_a_version_of_the_registry_is_the_folder_it_was_downloaded_to(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr("semiseg.registry.fetch.fetch", lambda text: asked.append(text) or run)
+    assert path_of("models:/soil/1") == path_of(Path("models:/soil@best")) == run
+    assert asked == ["models:/soil/1", "models:/soil@best"]
+    assert path_of(str(run)) == path_of(run) == run
+    assert load_trained("models:/soil/1", CPU).folder == load_predictor("models:/soil/1", CPU).folder == run
 
 
 def test_the_average_of_the_weights_comes_first(run: Path) -> None:

@@ -30,6 +30,8 @@ VERBS = {
     "compare": ("semiseg.report.compare", "put finished runs side by side"),
     "evaluate": ("semiseg.evaluation", "hold a trained run, or an ensemble, against the truth"),
     "export": ("semiseg.export", "write a trained run as ONNX, torch.export or INT8"),
+    "register": ("semiseg.registry", "make a trained run a version in the MLflow model registry"),
+    "serve": ("semiseg.serve", "open a page that predicts the images dropped on it"),
     "history": ("semiseg.history_plot", "draw the course of one run"),
     "sync": ("semiseg.tracking.sync", "send MLflow what it lacks of a run"),
 }

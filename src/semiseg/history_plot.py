@@ -22,6 +22,7 @@ from semiseg.report.history import History, Series, read_history
 from semiseg.report.recorded import read_summary
 from semiseg.report.table import Cells
 from semiseg.report.terminal import fitted, make_terminal
+from semiseg.trained import path_of
 
 WITH_MARKERS = 40  # points up to which each is marked
 
@@ -41,7 +42,7 @@ def main(config: DictConfig) -> None:
     """
     check_missing(config)
     cfg = settings(HistoryConfig, ungrouped(config), "")
-    folder = Path(cfg.run).expanduser()
+    folder = path_of(cfg.run)
     history = history_of(folder)
     terminal = make_terminal()
     for part in fitted(course(history, folder.resolve().name), terminal.width):

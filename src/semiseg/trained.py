@@ -21,6 +21,7 @@ from semiseg.models.base import SegmentationModel
 from semiseg.models.weights import load_weights
 
 BEST = ("best_model_ema.pth", "best_model.pth")  # the weights of record first
+REGISTERED = "models:/"  # a version of the MLflow model registry
 
 
 @dataclass(frozen=True)
@@ -71,21 +72,21 @@ def load_predictor(run: str | Path, device: torch.device) -> System:
 
     Raises ConfigError and CheckpointError as both do.
     """
-    path = Path(run).expanduser()
+    path = path_of(run)
     if path.suffix.lower() != ".onnx":
-        return load_trained(run, device)
+        return load_trained(path, device)
     from semiseg.export.onnx_model import load_onnx  # here, because it builds on this module
 
     return load_onnx(path)
 
 
 def load_trained(run: str | Path, device: torch.device) -> Trained:
-    """The system of a run folder, or of a weights file in its `checkpoints/`.
+    """The system of a run folder, of a weights file in its `checkpoints/`, or of a version of the model registry.
 
     Raises ConfigError where there is no such run or it has no classes on record, and CheckpointError for weights that
     are missing, damaged or of another network.
     """
-    folder, weights = _locate(Path(run).expanduser())
+    folder, weights = _locate(path_of(run))
     config, summary = _config(folder), _summary(folder)
     classes = ClassMap(tuple(summary["classes"]), tuple(tuple(c) for c in summary["colors"].values()))
     network = build_model(config, classes.num_classes, restored=True)
@@ -93,6 +94,19 @@ def load_trained(run: str | Path, device: torch.device) -> Trained:
     layout = torch.channels_last if config.trainer.channels_last else torch.contiguous_format
     network.to(device=device, memory_format=layout).eval()  # pyright: ignore[reportCallIssue]
     return Trained(network.requires_grad_(False), classes, config, summary, folder, weights, device)
+
+
+def path_of(run: str | Path) -> Path:
+    """The folder or file that `run=` names; `models:/NAME/VERSION` is the folder into which it was downloaded.
+
+    Raises ConfigError, CheckpointError and SemisegError as `semiseg.registry.fetch` does.
+    """
+    text = run if isinstance(run, str) else run.as_posix()
+    if not text.startswith(REGISTERED):
+        return Path(run).expanduser()
+    from semiseg.registry.fetch import fetch  # here, because MLflow is heavy and few runs are registered
+
+    return fetch(text)
 
 
 def _locate(path: Path) -> tuple[Path, Path]:

@@ -30,7 +30,7 @@ from semiseg.prediction.pipeline import run_pipeline
 from semiseg.prediction.place import geo
 from semiseg.prediction.planes import Held, Part, Planes
 from semiseg.prediction.progress import Meter
-from semiseg.prediction.reading import Hooks, Job
+from semiseg.prediction.reading import Hooks, Job, Tiling
 from semiseg.prediction.record import Record, describe
 from semiseg.prediction.sources import is_raster, open_source
 from semiseg.prediction.visualize import explain_job, thresholds_of
@@ -49,9 +49,7 @@ def main(config: DictConfig) -> int:
     out = Path(cfg.out).expanduser()
     trained = load_predictor(cfg.run, device)
     items = choose_items(config, cfg, trained, out)
-    out.mkdir(parents=True, exist_ok=True)
-    with locked(out):
-        Prediction(trained, cfg, out).run(items)
+    predict_files(trained, items, cfg, Terminal(file=tolerant(sys.stdout), highlight=False)).conclude()
     return 0
 
 
@@ -63,6 +61,43 @@ def choose_items(config: DictConfig, cfg: PredictConfig, trained: System, out: P
     bundle = build_bundle(OmegaConf.create({"data": data_of(config, trained, typed, out)}))
     check_classes(trained, bundle.classes, f"data of {bundle.index.root}")
     return DataItems(bundle, cfg.split)
+
+
+def predict_files(trained: System, items: Sequence[Item], cfg: PredictConfig, terminal: Terminal) -> Prediction:
+    """The verb as a function: predict files into the folder `cfg.out`. What came of them is in the `record` of the
+    result; its `conclude` raises what the verb does for images that could not be read.
+
+    Raises ConfigError for a folder that another process or another model has.
+    """
+    out = Path(cfg.out).expanduser()
+    out.mkdir(parents=True, exist_ok=True)
+    with locked(out):
+        prediction = Prediction(trained, cfg, out, terminal)
+        prediction.run(items)
+    return prediction
+
+
+def predict_sources(trained: System, sources: Sequence[Source], threads: int = 2) -> list[Held]:
+    """Classes and confidence of images that are held in memory, in their order."""
+    done: dict[str, Held] = {}
+
+    def refuse(_: Item, error: DataError) -> None:
+        raise error
+
+    def keep(job: Job) -> None:
+        assert isinstance(job.planes, Held)
+        done[job.item.name] = job.planes
+
+    hooks = Hooks(
+        open=lambda item: sources[int(item.name)],
+        planes=lambda job: (Held(job.source.height, job.source.width), 0),
+        finish=keep,
+        failed=refuse,
+        advance=lambda share, pixels: None,
+    )
+    items = [Item(str(number), Path()) for number in range(len(sources))]
+    run_pipeline(trained, items, Tiling(), hooks, trained.device, threads)
+    return [done[item.name] for item in items]
 
 
 class locked:
@@ -86,8 +121,8 @@ class locked:
 class Prediction:
     """One call of the verb: what it opens, where results go, and what it says."""
 
-    def __init__(self, trained: System, cfg: PredictConfig, out: Path) -> None:
-        self.trained, self.cfg, self.out = trained, cfg, out
+    def __init__(self, trained: System, cfg: PredictConfig, out: Path, terminal: Terminal) -> None:
+        self.trained, self.cfg, self.out, self.terminal = trained, cfg, out, terminal
         self.outputs = Outputs(out, trained.classes, tuple(cfg.outputs), cfg.smallest_polygon)
         description = describe(trained.weights, trained.classes, cfg.tile, cfg.overlap, cfg.stretch)
         self.record = Record(out, {"run": str(trained.weights), **description})
@@ -95,11 +130,9 @@ class Prediction:
         self.thresholds = thresholds_of(trained.config, trained.classes.names)
         self.failed: list[str] = []
         self.drawn = 0
-        stream = tolerant(sys.stdout)
-        self.terminal = Terminal(file=stream, highlight=False)
 
     def run(self, items: Sequence[Item]) -> None:
-        """Predict what is not finished yet, then write areas.csv and name what could not be read."""
+        """Predict what is not finished yet, then write areas.csv."""
         left = [n for n, item in enumerate(items) if not self.is_finished(item)]
         self.say(f"{len(items) - len(left):,} of {len(items):,} images are predicted already" if len(left) < len(items)
                  else f"{len(items):,} images to predict")  # fmt: skip
@@ -113,7 +146,6 @@ class Prediction:
         self.say(
             f"{meter.pixels / 1e6:,.1f} megapixels at {meter.megapixels_per_second:.1f} a second. Written: {self.out}"
         )
-        self.conclude()
 
     def predict(self, items: Iterator[Item], hooks: Hooks) -> None:
         run_pipeline(self.trained, items, self.cfg.tiling, hooks, self.trained.device, self.cfg.reading_threads)

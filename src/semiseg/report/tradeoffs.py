@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -34,6 +35,18 @@ COSTS = (
 )
 
 
+class Priced(Protocol):
+    """What has a cost and an accuracy."""
+
+    @property
+    def cost(self) -> float: ...
+    @property
+    def miou(self) -> float: ...
+
+
+P = TypeVar("P", bound=Priced)
+
+
 @dataclass(frozen=True)
 class Point:
     """A recipe at its mean cost and mean peak validation mIoU."""
@@ -59,9 +72,9 @@ def _point(group: Group, cost: Cost) -> Point | None:
     return Point(group, price[0] * cost.scale, score[0], score[1] or 0.0)
 
 
-def pareto_front(points: Sequence[Point]) -> list[Point]:
+def pareto_front(points: Sequence[P]) -> list[P]:
     """The points that no other one equals or beats in both cost and mIoU, from the cheapest to the dearest."""
-    front: list[Point] = []
+    front: list[P] = []
     for point in sorted(points, key=lambda p: (p.cost, -p.miou)):
         if not front or point.miou > front[-1].miou:
             front.append(point)
