@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from pathlib import Path
 
@@ -32,7 +33,11 @@ def test_folder_of_a_start_that_failed_is_used_again(folder: RunFolder) -> None:
 
 @pytest.mark.parametrize(
     ("left", "way"),
-    [("checkpoints/latest_checkpoint.pth", "resume=true name=mine"), ("summary.json", "remove the folder")],
+    [
+        ("checkpoints/latest_checkpoint.pth", "resume=true name=mine"),
+        ("checkpoints/best_model.pth", "best weights are left: .*resume=true name=mine"),
+        ("summary.json", "remove the folder"),
+    ],
 )
 def test_folder_of_another_run_is_refused_with_the_ways_out(folder: RunFolder, left: str, way: str) -> None:
     folder.open(resume=False)
@@ -40,6 +45,18 @@ def test_folder_of_another_run_is_refused_with_the_ways_out(folder: RunFolder, l
     with pytest.raises(ConfigError, match=rf"holds a run already.*{way}.*name=") as caught:
         folder.open(resume=False)
     assert str(folder.path) in str(caught.value)
+
+
+@pytest.mark.parametrize("status", ["interrupted", "failed"])
+def test_a_run_that_was_stopped_before_it_had_anything_to_keep_is_started_anew(folder: RunFolder, status: str) -> None:
+    folder.open(resume=False)
+    (folder.checkpoints / "latest_model.pth").touch()
+    folder.summary.write_text(json.dumps({"status": status}), encoding="utf-8")
+    folder.open(resume=False)
+    assert not folder.summary.exists()
+    folder.summary.write_text('{"status": "finished"}', encoding="utf-8")
+    with pytest.raises(ConfigError, match="holds a run already"):
+        folder.open(resume=False)
 
 
 def test_resumption_names_the_place_unless_it_is_the_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

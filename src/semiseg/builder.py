@@ -25,8 +25,9 @@ from semiseg.errors import ConfigError
 from semiseg.losses import SegmentationLoss
 from semiseg.methods import Ema, SemiSupervised
 from semiseg.models.base import SegmentationModel
+from semiseg.models.pruned import Pruned, check_start
 from semiseg.pseudo_label import PseudoLabeler
-from semiseg.schema import shown
+from semiseg.schema import shown, target_of
 
 NOT_ARGUMENTS = ("name", "recipe")  # of a model node: what its partners and the trainer read
 
@@ -41,24 +42,50 @@ def build_bundle(config: DictConfig) -> DataBundle:
 
 def model_node(config: DictConfig) -> dict[str, Any]:
     """The arguments of the network, with the word "none" for no pretrained weights read as null."""
-    node = {key: value for key, value in resolved(config.model, "model").items() if key not in NOT_ARGUMENTS}
-    return {key: None if (key, value) == ("encoder_weights", "none") else value for key, value in node.items()}
+    return _arguments(resolved(config.model, "model"))
+
+
+def _arguments(node: dict[str, Any]) -> dict[str, Any]:
+    """What a model node gives the constructor.
+
+    The node of a network that it is cut from is handed on as it is, to be built for the classes of the data.
+    """
+    given = {key: value for key, value in node.items() if key not in NOT_ARGUMENTS}
+    if isinstance(base := given.get("base"), dict):
+        given |= {"base": _restored(_arguments(base)), "_recursive_": False, "_convert_": "all"}
+    return {key: None if (key, value) == ("encoder_weights", "none") else value for key, value in given.items()}
+
+
+def _restored(node: dict[str, Any]) -> dict[str, Any]:
+    """The node of a network whose weights are about to be loaded: nothing is read to start it, no run to prune either.
+
+    What follows from a pretrained encoder stays as it was.
+    """
+    if "run" in node:
+        return node | {"run": None}
+    frozen = node.get("freeze_bn_affine", False)
+    affine = {"freeze_bn_affine": node.get("encoder_weights") is not None} if frozen is None else {}
+    return node | affine | {"encoder_weights": None}
+
+
+def is_restored(config: DictConfig) -> bool:
+    """Whether a run starts from weights of its own or of another run's checkpoint."""
+    return bool(config.get("resume")) or config.get("restore_from") is not None
 
 
 def check_model(config: DictConfig) -> None:
     """Raises ConfigError for settings that the network does not take, before the classes of the data are known."""
-    check_arguments(model_node(config), "model", ["num_classes"])
+    node = model_node(config)
+    check_arguments(node, "model", ["num_classes"])
+    if target_of(node, "model") is Pruned and not is_restored(config):
+        check_start(node)
     if not isinstance(name := config.model.get("name"), str) or not name:
         raise ConfigError(f"model.name is {shown(name)}; it must be a word for tables and folders, such as v3.")
 
 
 def build_model(config: DictConfig, num_classes: int, restored: bool = False) -> SegmentationModel:
     """The network of `config.model`; one whose weights are about to be `restored` needs no pretrained encoder first."""
-    node = model_node(config)
-    if restored:
-        if node.get("freeze_bn_affine", False) is None:
-            node["freeze_bn_affine"] = node.get("encoder_weights") is not None
-        node["encoder_weights"] = None
+    node = _restored(model_node(config)) if restored else model_node(config)
     return build(node, "model", SegmentationModel, num_classes=num_classes)
 
 
@@ -95,9 +122,8 @@ def build_method(
     config: DictConfig, parts: Parts, bundle: DataBundle, optim: OptimConfig, total_steps: int
 ) -> SemiSupervised:
     """Student, loss, pseudo-labeler and average, on the CPU."""
-    restored = config.resume or config.restore_from is not None
     # First, before a discriminator draws random weights: runs of one seed start from one student, whatever labels it.
-    student = build_model(config, bundle.classes.num_classes, restored)
+    student = build_model(config, bundle.classes.num_classes, is_restored(config))
     fit_to_data(parts, bundle, total_steps)
     loss, labeler = parts.loss, parts.labeler
     ema = None if optim.ema_decay is None else Ema(student, optim.ema_decay)

@@ -17,6 +17,8 @@ from semiseg.overrides import override
 from semiseg.run_lock import RunLock
 from semiseg.tracking.local import write_text
 
+WITHOUT_RESULT = ("interrupted", "failed")  # unless it left weights
+
 
 class RunFolder:
     """`.hydra/`, `checkpoints/`, `metrics.jsonl`, `log.txt` and `summary.json` of a run, or of one job of a sweep."""
@@ -64,13 +66,28 @@ class RunFolder:
                 f"{self.checkpoints} holds no checkpoint, so there is nothing to resume. "
                 "Leave out resume=true to start."
             )
-        if not resume and (self.resumable or self.summary.exists()):
-            way = (
-                f"Continue it with {self.resumption()}"
-                if self.resumable
-                else "It has no checkpoint to continue from: remove the folder"
-            )
-            raise ConfigError(f"{self.path} holds a run already. {way}, or give another name=.")
+        if not resume and (self.resumable or self._has_result()):
+            raise ConfigError(f"{self.path} holds a run already. {self._way_on()}, or give another name=.")
+        if not resume:  # of a run that was stopped before it had anything to keep
+            self.summary.unlink(missing_ok=True)
+
+    def _way_on(self) -> str:
+        if self.resumable:
+            return f"Continue it with {self.resumption()}"
+        if best_weights(self.checkpoints):
+            return f"Only its best weights are left: start from them with {self.resumption()}"
+        return "It has no checkpoint to continue from: remove the folder"
+
+    def _has_result(self) -> bool:
+        """Whether there is anything to keep: weights, or the summary of a run that was not stopped before it had."""
+        if best_weights(self.checkpoints):
+            return True
+        try:
+            return json.loads(self.summary.read_text(encoding="utf-8"))["status"] not in WITHOUT_RESULT
+        except FileNotFoundError:
+            return False
+        except (ValueError, KeyError, TypeError):
+            return True
 
     def _remove_parts(self) -> None:
         """What a killed process was writing: a part of a checkpoint may be half a gigabyte."""

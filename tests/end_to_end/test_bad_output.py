@@ -57,9 +57,7 @@ def test_a_full_disk_leaves_the_checkpoint_before_it(place, refused, full_from_s
         full_from_step(2)
         status = place.train_small(*typed)
     run = place.run("run")
-    refused(
-        status, str(run.path / "checkpoints" / "latest_checkpoint.pth"), "No space left", "Free space", "resume=true"
-    )
+    refused(status, str(run.path / "checkpoints" / "checkpoint_3.pth"), "No space left", "Free space", "resume=true")
     assert run.load()["iteration"] == 2
     assert run.load("checkpoint_2.pth")["iteration"] == 2
     assert not list(run.path.rglob("*.tmp"))

@@ -25,12 +25,13 @@ AT_ONCE = (
     "trainer.crop_size=32",
     "pseudo_label.start_step=0",
 )
+PRUNED = ("lightweight_pruned", "prune")  # cut from a run: trained in test_prune.py
 TAUGHT = ("experiment=distil", "pseudo_label=distillation")  # by the run of another training
 
 
 def words(group: str) -> list[str]:
     """The choices of a group: the names of its files."""
-    return sorted(path.stem for path in (conf_dir() / group).glob("*.yaml"))
+    return sorted(path.stem for path in (conf_dir() / group).glob("*.yaml") if path.stem not in PRUNED)
 
 
 @pytest.fixture(autouse=True)

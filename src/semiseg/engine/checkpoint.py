@@ -15,6 +15,7 @@ from torch import nn
 from semiseg.checkpoint_names import LATEST, numbered
 from semiseg.engine.writer import BackgroundWriter, snapshot
 from semiseg.errors import CheckpointError
+from semiseg.models.weights import adopt_widths
 from semiseg.tensor_file import NO_RUN, read_tensors, write_tensors
 
 FORMAT = 1
@@ -111,6 +112,7 @@ def restore(module: nn.Module, state: Mapping[str, Any] | None, path: Path, part
     """Load one network's state strictly. Raises CheckpointError when it belongs to another network."""
     if state is None:
         raise CheckpointError(f"{path} holds no {part}; it is a checkpoint of another kind of run.")
+    adopt_widths(module, state)
     own = module.state_dict()
     wrong = sorted(own.keys() ^ state.keys())
     wrong += [
@@ -149,8 +151,8 @@ class CheckpointFolder:
         return self.folder / f"best_model{'_ema' if '_ema' in self.networks else ''}.pth"
 
     def save_latest(self, checkpoint: dict[str, Any]) -> None:
-        """`latest_checkpoint.pth` and the plain weights beside it."""
-        self._write({self.latest.name: checkpoint} | self._weights("latest_model", ("", "_D")))
+        """The plain weights, then `latest_checkpoint.pth`: where it is whole, all before it is."""
+        self._write(self._weights("latest_model", ("", "_D")) | {self.latest.name: checkpoint})
 
     def save_periodic(self, checkpoint: dict[str, Any], step: int) -> None:
         """`checkpoint_N.pth`; older ones go once it is on the disk."""

@@ -6,6 +6,7 @@ from semiseg.models.discriminator import Discriminator
 from semiseg.models.lightweight import LightweightDSConv
 from semiseg.models.lightweight_original import LightweightOriginal
 from semiseg.models.multihead import MultiHeadDeepLabV3Plus
+from semiseg.models.pruned import Pruned
 from semiseg.models.weights import WeightsReport, load_encoder_weights, load_weights
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "LightweightDSConv",
     "LightweightOriginal",
     "MultiHeadDeepLabV3Plus",
+    "Pruned",
     "SegmentationModel",
     "WeightsReport",
     "load_encoder_weights",

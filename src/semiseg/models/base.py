@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from torch import Tensor, nn
 
@@ -38,6 +38,11 @@ class SegmentationModel(nn.Module):
         self.encoder = encoder
         self.weights_report: WeightsReport | None = load_encoder_weights(encoder, encoder_name, encoder_weights)
 
+    @property
+    def origin(self) -> str | None:
+        """Where its weights are from, in a line for the log; None for random ones and those that are still to come."""
+        return None if self.weights_report is None else f"Encoder weights: {self.weights_report}"
+
     def parameter_roles(self) -> dict[str, list[nn.Parameter]]:
         """Every trainable parameter once, under "encoder", "head" or "head_bias", for the optimiser's groups.
 
@@ -48,6 +53,9 @@ class SegmentationModel(nn.Module):
         known = set(map(id, encoder))
         head = [p for p in self.parameters() if p.requires_grad and id(p) not in known]
         return {"encoder": encoder, "head": head, "head_bias": []}
+
+    def adopt(self, state: Mapping[str, Tensor]) -> None:
+        """Called with the tensors that are about to be loaded: a network whose widths they decide takes them on."""
 
     def _require_batch_statistics(self, image: Tensor) -> None:
         """Refuse what BatchNorm after global pooling cannot normalise: one value a channel in training."""

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeGuard
+from typing import Protocol, TypeGuard, runtime_checkable
 
 import torch
 from safetensors.torch import load_file
@@ -89,6 +89,7 @@ def load_weights(module: nn.Module, path: str | Path, strict: bool = True) -> We
     """
     path = Path(path).expanduser()
     given = read_state_dict(path)
+    adopt_widths(module, _without(_common_prefix(module.state_dict(), given), given))
     report, fitting = _match(module, given, str(path))
     if strict and (not report.complete or report.unexpected):
         surplus = f"; {len(report.unexpected)} the model lacks: {_some(report.unexpected)}" if report.unexpected else ""
@@ -97,6 +98,20 @@ def load_weights(module: nn.Module, path: str | Path, strict: bool = True) -> We
             "encoder and number of classes"
         )
     return _copy(module, report, fitting, str(path))
+
+
+@runtime_checkable
+class Adopting(Protocol):
+    """A network that may take its widths from the weights that it is given."""
+
+    def adopt(self, state: Mapping[str, Tensor]) -> None: ...
+
+
+def adopt_widths(module: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Let every network in `module` take on the widths that it has in a state dict of the whole."""
+    for name, network in module.named_modules():
+        if isinstance(network, Adopting):
+            network.adopt(_without(f"{name}." if name else "", state))
 
 
 def read_state_dict(path: Path) -> StateDict:
@@ -186,7 +201,7 @@ def _match(module: nn.Module, given: StateDict, source: str) -> tuple[WeightsRep
     """Pair the file's tensors with the module's by name, and keep the pairs of equal shape."""
     wanted = module.state_dict()
     prefix = _common_prefix(wanted, given)
-    named = {key.removeprefix(prefix): tensor for key, tensor in given.items() if key.startswith(prefix)}
+    named = _without(prefix, given)
     present = [key for key in wanted if key in named]
     fitting = {key: named[key] for key in present if named[key].shape == wanted[key].shape}
     if not fitting:
@@ -213,6 +228,11 @@ def _common_prefix(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor]) ->
             if ".".join(parts[cut:]) in wanted:
                 votes[".".join([*parts[:cut], ""]) if cut else ""] += 1
     return max(votes, key=lambda prefix: (votes[prefix], -len(prefix)))
+
+
+def _without(prefix: str, given: Mapping[str, Tensor]) -> StateDict:
+    """The tensors whose names begin with a prefix, by the rest of their names."""
+    return {key.removeprefix(prefix): tensor for key, tensor in given.items() if key.startswith(prefix)}
 
 
 def _copy(module: nn.Module, report: WeightsReport, fitting: StateDict, source: str) -> WeightsReport:

@@ -120,8 +120,8 @@ class Session:
         failed = [job for job in self.sweep.jobs if not job.done]
         if failed:
             raise SemisegError(
-                f"{len(failed)} of {len(self.sweep.jobs)} jobs did not finish. A value that cannot be fails again: leave "
-                f"it out of a new command. Once another cause is mended, run them with: {self.again()}"
+                f"{len(failed)} of {len(self.sweep.jobs)} jobs did not finish. A value that cannot be fails again: "
+                f"leave it out of a new command. Once another cause is mended, run them with: {self.again()}"
             )
         tell(f"Next: python compare.py {override('runs', self.sweep.path.as_posix())}")
 
