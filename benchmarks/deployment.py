@@ -59,7 +59,7 @@ def train_all(options: Mapping[str, str], output: Path) -> dict[str, Path]:
         steps = steps_of(name, options)
         chosen = [each.format(**{k: v.as_posix() for k, v in runs.items()}) for each in overrides]
         runs[name] = output / f"{name}-{steps}-{options['crop']}-seed{options['seed']}"
-        length = [f"trainer.max_steps={steps}", f"trainer.eval_every={max(1, steps // 4)}"]
+        length = [f"trainer.max_steps={steps}", f"trainer.eval_every={steps}"]  # the last weights count
         # Self-training starts after a sixth of the run, as in the comparison of the methods.
         start = [f"pseudo_label.start_step={steps // 6}"] if name in (*LARGE, "distilled") else []
         start += [] if name == "pruned" else FROM_RANDOM
