@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import importlib
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,7 +12,7 @@ import pytest
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.singleton import Singleton
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from semiseg.cli import VERBS, main, register_resolvers, run_name, run_verb
 from semiseg.errors import DataError
@@ -92,6 +94,19 @@ def test_file_where_the_output_should_be_is_named(capsys: pytest.CaptureFixture[
     text = complaint(capsys, "output=out")
     assert "out" in text
     assert "output=PATH" in text
+
+
+def test_a_full_disk_is_one_message_in_every_verb(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fill(config: DictConfig) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(importlib.import_module("semiseg.report.compare"), "main", fill)
+    assert run_verb("compare", []) == 1
+    assert capsys.readouterr().err.strip() == (
+        "semiseg: A file: No space left on device. Free space, or give a folder that can be written with out=PATH."
+    )
 
 
 def test_success_is_0_and_the_composed_config_arrives(replace_train: Callable) -> None:

@@ -1,5 +1,7 @@
 import io
 import math
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -157,3 +159,26 @@ def test_time_left_counts_the_steps_of_this_session_alone():
     assert Pace(300, 100).left(150) == "0:00:30"  # 50 steps in 10 s, 150 to go
     assert clock(3 * 3600 + 62.4) == "3:01:02"
     assert module.score(math.nan) == "n/a"
+
+
+READER_LEAVES = """
+import sys
+from pathlib import Path
+from semiseg.console import make_console
+console = make_console(log_file=Path(sys.argv[1]))
+for number in range(3000):
+    console.message(f"line {number} " + 80 * "-")
+print("and Python's own", flush=True)
+console.close()
+"""
+
+
+def test_a_reader_that_goes_away_takes_the_output_along_and_not_the_work(tmp_path: Path):
+    command = [sys.executable, "-c", READER_LEAVES, str(tmp_path / "log.txt")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None and process.stderr is not None
+        assert process.stdout.readline().startswith("line 0")
+        process.stdout.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == 0
+    assert (tmp_path / "log.txt").read_text(encoding="utf-8").splitlines()[-1].startswith("line 2999")

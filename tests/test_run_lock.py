@@ -85,4 +85,4 @@ def test_an_owner_that_cannot_be_read_is_nobody(tmp_path: Path, text: str) -> No
 def test_who_may_be_alive() -> None:
     here = socket.gethostname()
     assert alive({"host": here, "pid": os.getpid()}) and not alive({"host": here, "pid": 2**22 + 1})
-    assert alive({"host": "elsewhere", "pid": 2**22 + 1}) and alive({})
+    assert alive({"host": "elsewhere", "pid": 2**22 + 1}) and alive({}) and alive({"host": here, "pid": "abc"})

@@ -7,10 +7,10 @@ import threading
 
 import pytest
 
-from semiseg.stopping import Stopped, StopRequest
+from semiseg.stopping import NAMES, Stopped, StopRequest
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [getattr(signal, name) for name in NAMES if hasattr(signal, name)])
 def test_a_request_is_heard_and_told_of_once(number: signal.Signals, capfd: pytest.CaptureFixture[str]) -> None:
     before = signal.getsignal(number)
     with StopRequest() as stop:

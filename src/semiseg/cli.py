@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import sys
@@ -35,6 +36,10 @@ VERBS = {
     "history": ("semiseg.history_plot", "draw the course of one run"),
     "sync": ("semiseg.tracking.sync", "send MLflow what it lacks of a run"),
 }
+
+
+OUT = {"train": "output", "register": "output", "sync": "run"}  # where a verb writes, `out` for all others
+DISK = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))  # full, or a quota used up; such an error names no file
 
 
 def usage() -> str:
@@ -88,11 +93,12 @@ def run_verb(verb: str, overrides: list[str]) -> int:
         register_resolvers()  # a scheduler runs this in a process that has not called run_verb
         try:
             return importlib.import_module(VERBS[verb][0]).main(config)
-        except SemisegError as error:
-            if HydraConfig.get().mode == RunMode.MULTIRUN:
-                raise  # its sweep reports it
-            failures.append(str(error))
-            complain(str(error))
+        except (SemisegError, OSError) as error:
+            text = unwritable(error, verb) if isinstance(error, OSError) else str(error)
+            if text is None or HydraConfig.get().mode == RunMode.MULTIRUN:
+                raise  # a bug keeps its traceback; what happens to a job is reported by its sweep
+            failures.append(text)
+            complain(text)
             return None
 
     overrides = sorted(overrides, key=lambda typed: typed not in MULTIRUN)  # Hydra takes the flag in front alone
@@ -110,15 +116,23 @@ def run_verb(verb: str, overrides: list[str]) -> int:
     except (HydraException, OmegaConfBaseException) as error:
         return complain(explain(error, verb, overrides))
     except OSError as error:
-        if error.filename is None:
+        if (text := unwritable(error, verb)) is None:
             raise
-        return complain(
-            f"{shown(error.filename)}: {error.strerror}. Give a folder that can be written with output=PATH, and short "
-            "words for experiment_name= and name=."
-        )
+        return complain(text)
     except KeyboardInterrupt as stop:
         return getattr(stop, "status", 130)
     return 1 if failures else 0
+
+
+def unwritable(error: OSError, verb: str) -> str | None:
+    """What a disk or folder refused, and what to do; None where the error does not tell."""
+    if error.filename is None and error.errno not in DISK:
+        return None
+    what = "A file" if error.filename is None else shown(error.filename)
+    if error.errno == errno.ENAMETOOLONG:
+        return f"{what}: {error.strerror}. Give short words for experiment_name= and name=."
+    space = "Free space, or give" if error.errno in DISK else "Give"
+    return f"{what}: {error.strerror}. {space} a folder that can be written with {OUT.get(verb, 'out')}=PATH."
 
 
 def complain(text: str) -> int:

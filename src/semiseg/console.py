@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 import sys
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO, cast
 
 from rich.console import Console as Terminal
 from rich.console import RenderableType
@@ -273,12 +274,43 @@ def check_mark(encoding: str | None) -> str:
     return "✓"
 
 
+class Lasting:
+    """A stream whose reader may go away, a closed terminal or `| head`: what is said after that is lost, no work is."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        with self._or_nowhere():
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with self._or_nowhere():
+            self._stream.flush()
+
+    @contextlib.contextmanager
+    def _or_nowhere(self) -> Iterator[None]:
+        """What is still in the buffer, and what Python flushes at its end, must have somewhere to go."""
+        try:
+            yield
+        except OSError:
+            with Path(os.devnull).open("w") as nowhere:
+                os.dup2(nowhere.fileno(), self._stream.fileno())
+
+
 def tolerant(stream: TextIO) -> TextIO:
-    """`stream`, told to write `?` for what its encoding lacks: a class name must not end a training on Windows."""
+    """`stream`, told to write `?` for what its encoding lacks, and to outlive its reader: neither a class name on
+    Windows nor a closed terminal must end a training."""
+    if isinstance(stream, Lasting):
+        return stream
     reconfigure = getattr(stream, "reconfigure", None)
     if reconfigure is not None:
         reconfigure(errors="replace")
-    return stream
+    return cast(TextIO, Lasting(stream))
 
 
 def make_console(

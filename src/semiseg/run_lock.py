@@ -69,9 +69,10 @@ class RunLock:
 
 def alive(owner: dict[str, Any]) -> bool:
     """Whether the owner may still run: one on another machine cannot be asked, nor one that left no name."""
-    if owner.get("host") != socket.gethostname():
+    pid = owner.get("pid")
+    if owner.get("host") != socket.gethostname() or not isinstance(pid, int):
         return True
-    return psutil.pid_exists(int(owner.get("pid") or 0))
+    return psutil.pid_exists(pid)
 
 
 def now() -> str:

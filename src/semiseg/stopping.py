@@ -8,12 +8,13 @@ import threading
 from contextlib import suppress
 from types import FrameType
 
-NAMES = ("SIGINT", "SIGTERM", "SIGBREAK")  # Ctrl-C, a scheduler's or kill's, and Ctrl-Break of Windows
+# Ctrl-C, a scheduler's or kill's, a terminal or connection that closed, and Ctrl-Break of Windows
+NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
 NOTICE = "\nStopping after this step, with a checkpoint. Ctrl-C again stops at once.\n"
 
 
 class Stopped(KeyboardInterrupt):
-    """A run that ended on request; `status` is the command's exit status, 130 after Ctrl-C and 143 after SIGTERM."""
+    """A run that ended on request; `status` is the command's: 130 after Ctrl-C, 143 after SIGTERM, 129 after SIGHUP."""
 
     def __init__(self, number: int) -> None:
         super().__init__()
