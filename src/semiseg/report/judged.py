@@ -81,10 +81,17 @@ def findings_table(runs: Sequence[Judged], sign: str) -> Cells:
     rows = []
     for (recipe, rule), showed in found.items():
         seeds = ", ".join(dict.fromkeys(run.seed for run, _ in showed))
-        more = [f"and {len(showed) - SHOWN} more"] if len(showed) > SHOWN else []
-        evidence = "; ".join([*(f"seed {run.seed}: {each.evidence}" for run, each in showed[:SHOWN]), *more])
         step = min((each.step for _, each in showed if each.step is not None), default=None)
         remedies = "; ".join(dict.fromkeys(each.remedy for _, each in showed[:SHOWN] if each.remedy))
-        rows.append([recipe, rule, seeds, evidence, "" if step is None else f"{step:,}", remedies])
+        rows.append([recipe, rule, seeds, evidence(showed), "" if step is None else f"{step:,}", remedies])
     header = ["recipe", "sign", "seeds", "evidence", "first iteration", "remedy"]
     return Cells("Bad signs" if sign == "bad" else "Good signs", header, rows).without_empty()
+
+
+def evidence(showed: Sequence[tuple[Run, Finding]]) -> str:
+    """What was seen in which seeds, the same words once."""
+    seeds: dict[str, list[str]] = {}
+    for run, finding in showed:
+        seeds.setdefault(finding.evidence, []).append(run.seed)
+    told = [f"seed{'s' * (len(of) > 1)} {', '.join(of)}: {text}" for text, of in seeds.items()]
+    return "; ".join([*told[:SHOWN], *([f"and {len(told) - SHOWN} more"] if len(told) > SHOWN else [])])
