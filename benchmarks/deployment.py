@@ -1,6 +1,7 @@
 """The efficiency frontier: what every system and every way of shrinking one costs, and what accuracy is left.
 
     python benchmarks/deployment.py [steps=5000] [small=5000] [crop=256] [batch=8] [labels=1_8] [seed=0] [threads=2]
+                                    [systems=V1,V3,lightweight,...]
 
 Trains V1, V2, V3, the lightweight networks, a distilled one (taught by that V3) and a pruned one (cut from that
 lightweight network, fine-tuned for half as long) on dubai-landcover, each in a process of its own; a finished run is
@@ -33,30 +34,30 @@ from semiseg.export.results import Row, cost_rows, score_rows, size_rows
 from semiseg.trained import Trained, load_trained
 
 CPU = torch.device("cpu")
-DEFAULTS = {"steps": "5000", "small": "5000", "crop": "256", "batch": "8", "labels": "1_8", "seed": "0",
-            "threads": str(os.cpu_count())}  # fmt: skip
 COMMON = ["data=dubai", "tracking=none", "trainer.max_epochs=null", "trainer.early_stop_patience=null",
           "trainer.log_every=25"]  # fmt: skip
 # One optimiser for all that start from random weights: the recipes' SGD is made for pretrained ones.
 FROM_RANDOM = ["optim=adamw", "optim.lr=1e-3", "optim.ema_decay=null"]
 SYSTEMS = {
     "V1": ["model=v1"],
-    "V2": ["model=v2"],
     "V3": ["model=v3"],
     "lightweight_original": ["model=lightweight_original"],
     "lightweight": ["model=lightweight"],
     "distilled": ["experiment=distil", "pseudo_label.teacher_run={V3}"],
     "pruned": ["experiment=prune", "model.run={lightweight}"],
+    "V2": ["model=v2"],  # last: of the same network as V1, which costs the most time
 }
 LARGE = ("V1", "V2", "V3")
+DEFAULTS = {"steps": "5000", "small": "5000", "crop": "256", "batch": "8", "labels": "1_8", "seed": "0",
+            "threads": str(os.cpu_count()), "systems": ",".join(SYSTEMS)}  # fmt: skip
 CALIBRATION, CHECKED = 64, 4  # patches
 
 
 def train_all(options: Mapping[str, str], output: Path) -> dict[str, Path]:
     """The run folder of each system."""
     runs: dict[str, Path] = {}
-    for name, overrides in SYSTEMS.items():
-        steps = steps_of(name, options)
+    for name in options["systems"].split(","):
+        overrides, steps = SYSTEMS[name], steps_of(name, options)
         chosen = [each.format(**{k: v.as_posix() for k, v in runs.items()}) for each in overrides]
         runs[name] = output / f"{name}-{steps}-{options['crop']}-seed{options['seed']}"
         length = [f"trainer.max_steps={steps}", f"trainer.eval_every={steps}"]  # the last weights count
@@ -114,6 +115,9 @@ def read_options(arguments: Sequence[str]) -> dict[str, str]:
         if key not in options or not value:
             sys.exit(f"{argument}: write one of {', '.join(f'{k}={v}' for k, v in options.items())}")
         options[key] = value
+    named = options["systems"].split(",")
+    if not {"V3", "lightweight"} <= set(named) <= set(SYSTEMS):
+        sys.exit(f"systems={options['systems']}: name V3 and lightweight, and others of {', '.join(SYSTEMS)}")
     return options
 
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from semiseg.config import build, check_arguments, check_missing, conf_dir, flatten, near, plain, settings
-from semiseg.engine.settings import OptimConfig, TrainerConfig
+from semiseg.config import build, check_arguments, check_missing, conf_dir, flatten, near, plain, resolved, settings
+from semiseg.engine.settings import OptimConfig, RunConfig, TrainerConfig
 from semiseg.errors import ConfigError, DataError
 
 
@@ -67,7 +67,7 @@ def test_unknown_key_names_near_and_valid_ones() -> None:
     ("make", "message"),
     [
         (lambda: trainer(max_steps="many"), r"trainer\.max_steps: .*many"),
-        (lambda: trainer(batch_size=None), r"trainer\.batch_size: .*None"),
+        (lambda: trainer(batch_size=None), r"trainer\.batch_size is null; it must be a whole number\."),
         (lambda: trainer(batch_size=0), r"trainer\.batch_size is 0; it must be 1 or more"),
         (lambda: trainer(max_steps=None), r"max_steps and trainer\.max_epochs are both null"),
         (lambda: trainer(max_steps=0), r"trainer\.max_steps is 0"),
@@ -89,6 +89,17 @@ def test_bad_value_is_named_with_its_key_in_one_line(make, message: str) -> None
     with pytest.raises(ConfigError, match=message) as caught:
         make()
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [True, 1.5])
+def test_a_seed_is_a_whole_number(value: Any) -> None:
+    with pytest.raises(ConfigError, match=r"^seed is (True|1\.5); it must be a whole number\.$"):
+        settings(RunConfig, {"seed": value}, "")
+
+
+def test_what_is_no_node_is_named() -> None:
+    with pytest.raises(ConfigError, match=r"^model is null; it must be a mapping"):
+        resolved(OmegaConf.create({"model": None}).model, "model")
 
 
 def test_one_device_of_several_is_a_valid_device() -> None:

@@ -13,6 +13,7 @@ from semiseg.cli import run_name
 from semiseg.config import conf_dir
 from semiseg.errors import ConfigError
 from semiseg.overrides import (
+    check_files,
     check_groups,
     check_names,
     check_sweeps,
@@ -21,6 +22,7 @@ from semiseg.overrides import (
     hydra_form,
     key_of,
     with_stored,
+    without_config_dirs,
 )
 
 
@@ -142,6 +144,57 @@ def test_resume_brings_back_what_the_run_was_started_with(stored: Path) -> None:
     assert with_stored(typed) == ["model=v1", *typed]
 
 
+@pytest.mark.parametrize("value", ["yes", "on", "1", "True", "'true'"])
+def test_resume_in_other_words_brings_them_back_too(stored: Path, value: str) -> None:
+    typed = [f"resume={value}", "name=mine", f"output={stored}"]
+    assert with_stored(typed) == ["model=v1", "trainer.max_steps=50", *typed]
+
+
+@pytest.mark.parametrize("value", ["no", "off", "0", "maybe"])
+def test_what_is_not_true_brings_nothing_back(stored: Path, value: str) -> None:
+    assert with_stored([f"resume={value}", "name=mine"]) == [f"resume={value}", "name=mine"]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "is missing"),
+        (b"", "is damaged, it holds null"),
+        (b"\x80\xff", "cannot be read"),
+        (b"{x: 1}", "is damaged, it holds {'x': 1}"),
+        (b"- [model=v1]\n- 3\n", "is damaged"),
+        (b"[" * 5000, "cannot be read"),
+        (b"- model=v1\n- [", "cannot be read"),
+    ],
+)
+@pytest.mark.parametrize("by_folder", [False, True])
+def test_stored_overrides_that_are_damaged_are_named(
+    stored: Path, content: bytes | None, said: str, by_folder: bool
+) -> None:
+    run = stored / "semiseg" / "mine"
+    file = run / ".hydra" / "overrides.yaml"
+    file.unlink()
+    if content is not None:
+        file.write_bytes(content)
+    where = [f"hydra.run.dir={run.as_posix()}"] if by_folder else ["name=mine", f"output={stored}"]
+    with pytest.raises(ConfigError) as caught:
+        with_stored(["resume=true", *where])
+    text = str(caught.value)
+    assert text.startswith(f"{file} {said}") and "one a line, such as '- model=v3'" in text and "\n" not in text
+
+
+def test_a_run_of_the_default_settings_had_no_overrides(stored: Path) -> None:
+    (stored / "semiseg" / "mine" / ".hydra" / "overrides.yaml").write_text("[]\n")
+    typed = ["resume=true", "name=mine", f"output={stored}"]
+    assert with_stored(typed) == typed
+
+
+def test_stored_overrides_are_given_as_they_were_typed(stored: Path) -> None:
+    (stored / "semiseg" / "mine" / ".hydra" / "overrides.yaml").write_text("- 'loss.x=${optim.lr}'\n- ~data.y\n")
+    typed = ["resume=true", "name=mine", f"output={stored}"]
+    assert with_stored(typed) == ["loss.x=${optim.lr}", "~data.y", *typed]
+
+
 def test_a_job_of_a_sweep_is_given_by_its_folder(stored: Path) -> None:
     typed = ["resume=true", f"hydra.run.dir={(stored / 'semiseg' / 'mine').as_posix()}", "trainer.max_steps=80"]
     assert with_stored(typed) == ["model=v1", "name=mine", *typed]
@@ -171,3 +224,27 @@ def test_resume_where_there_are_no_runs_says_where_to_look(tmp_path: Path) -> No
 
 def test_a_command_without_arguments_reads_the_projects_recipes() -> None:
     assert config_dirs([]) == [conf_dir()]
+
+
+@pytest.mark.parametrize("typed", ["restore_from=", "restore_from=''", '+restore_from=""'])
+def test_an_empty_file_to_start_from_is_told(typed: str) -> None:
+    with pytest.raises(ConfigError, match=r"restore_from= is empty: give a checkpoint"):
+        check_files([typed])
+
+
+def test_a_file_to_start_from_is_a_file(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"^restore_from=.* is a folder: give a file"):
+        check_files([f"restore_from={tmp_path}"])
+    (tmp_path / "a.pth").touch()
+    check_files([f"restore_from={tmp_path / 'a.pth'}", "restore_from=absent.pth", f"restore_from={'x' * 5000}"])
+    check_files(["restore_from=null", "~restore_from", "-m", "restore_from=a,b"])
+
+
+@pytest.mark.skipif(not Path("/dev/zero").exists(), reason="needs a device file")
+def test_a_device_is_no_file_to_start_from() -> None:
+    with pytest.raises(ConfigError, match=r"^restore_from=/dev/zero is no regular file"):
+        check_files(["restore_from=/dev/zero"])
+
+
+def test_folders_of_recipes_are_no_overrides() -> None:
+    assert without_config_dirs(["a=1", "--config-dir=x", "-cd", "y", "--config-dir", "z", "b=2"]) == ["a=1", "b=2"]

@@ -63,6 +63,29 @@ def test_other_commands_are_left_alone(overrides: list[str]) -> None:
     assert with_original(overrides) == overrides
 
 
+def test_an_empty_folder_is_told(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(run)  # an empty path is the working directory
+    for empty in ("reproduce=", "reproduce=''"):
+        with pytest.raises(ConfigError, match=r"^reproduce= is empty: give the folder of a run"):
+            with_original([empty])
+
+
+def test_recipes_of_ones_own_go_with_it(run: Path) -> None:
+    assert with_original(["--config-dir", "recipes", "-cd=more", f"reproduce={run}"])[:3] == [
+        "--config-dir", "recipes", "-cd=more"
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("key", ["tracking", "data.layout", "pseudo_label.st_loss"])
+def test_stored_config_builds_the_projects_classes_alone(run: Path, key: str) -> None:
+    file = run / ".hydra" / "config.yaml"
+    config = OmegaConf.load(file)
+    OmegaConf.update(config, key, {"_target_": "shutil.rmtree", "path": str(run)}, force_add=True)
+    OmegaConf.save(config, file)
+    with pytest.raises(ConfigError, match=rf"config\.yaml: {key}\._target_ is 'shutil\.rmtree'"):
+        Original(run)
+
+
 @pytest.mark.parametrize("other", ["seed=1", "-m", "trainer.max_steps=9", "+sweep=seeds", "--cfg", "data=dubai"])
 def test_what_would_make_it_another_run_is_refused(run: Path, other: str) -> None:
     with pytest.raises(ConfigError, match=r"as it was: leave out .*Only name="):

@@ -10,6 +10,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from semiseg import run_folder
+from semiseg.engine import checkpoint as files
 from semiseg.errors import CheckpointError, ConfigError
 from semiseg.run_folder import RunFolder, git_commit
 from semiseg.sweep.record import Sweep
@@ -108,6 +109,35 @@ def test_resume_opens_the_folder_with_a_checkpoint(folder: RunFolder) -> None:
     folder.open(resume=False)
     (folder.checkpoints / "latest_checkpoint.pth").touch()
     folder.open(resume=True)
+
+
+@pytest.mark.parametrize("resume", [True, False])
+def test_a_folder_in_the_place_of_a_checkpoint_is_found_before_anything_is_computed(
+    folder: RunFolder, resume: bool
+) -> None:
+    (folder.checkpoints / "latest_checkpoint.pth").mkdir(parents=True)
+    with pytest.raises(ConfigError, match=r"latest_checkpoint\.pth is a folder.*Move it away"):
+        folder.open(resume)
+
+
+@pytest.mark.parametrize("left", [None, b"", b"\0" * 33, b"a" * 31], ids=["deleted", "empty", "zeroed", "cut"])
+def test_a_lost_identity_is_taken_from_the_seals_of_the_checkpoints(folder: RunFolder, left: bytes | None) -> None:
+    folder.open(resume=False)
+    folder.write_config(OmegaConf.create({}), [])
+    for name in ("latest_checkpoint.pth", "best_model.pth"):
+        files.save({}, folder.checkpoints / name, folder.identity)
+    folder.close()
+    file = folder.path / ".hydra" / "identity"
+    file.unlink() if left is None else file.write_bytes(left)
+    again = RunFolder(folder.path)
+    again.open(resume=True)
+    assert again.identity == folder.identity
+    assert len(again.warnings) == 1 and str(file) in again.warnings[0]
+    again.close()
+    files.save({}, folder.checkpoints / "best_model.pth", "a" * 32)  # of two runs: neither is chosen
+    third = RunFolder(folder.path)
+    third.open(resume=True)
+    assert third.identity not in (folder.identity, "a" * 32) and not third.warnings
 
 
 def test_file_in_the_way_is_named_with_the_remedy(folder: RunFolder) -> None:

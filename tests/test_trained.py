@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from omegaconf import OmegaConf
 
 from semiseg.errors import CheckpointError, ConfigError
 from semiseg.models import LightweightDSConv
+from semiseg.tensor_file import NO_RUN, write_tensors
 from semiseg.trained import load_predictor, load_trained, path_of
 
 CPU = torch.device("cpu")
@@ -91,4 +93,60 @@ def test_what_cannot_be_used_is_named(run: Path, tmp_path: Path) -> None:
         load_trained(run, CPU)
     (run / ".hydra" / "config.yaml").write_text("{", encoding="utf-8")
     with pytest.raises(ConfigError, match="cannot be read"):
+        load_trained(run, CPU)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"colors": []},
+        {"classes": None},
+        {"classes": []},
+        {"classes": "ab"},
+        {"colors": {"a": 1}},
+        {"colors": {"palm": [4, 5, 6], "soil": [1, 2, 3]}},
+        {"colors": {"soil": [1, 2, 3], "palm": [4, 5]}},
+        {"colors": {"soil": [1, 2, 3], "palm": [4, 5, 256]}},
+        {"colors": {"soil": [1, 2, 3], "palm": ["a", 5, 6]}},
+    ],
+)
+def test_a_summary_of_no_classes_is_named(run: Path, changes: dict[str, Any]) -> None:
+    file = run / "summary.json"
+    file.write_text(json.dumps(json.loads(file.read_text(encoding="utf-8")) | changes), encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"summary\.json is damaged: "):
+        load_trained(run, CPU)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("model: null\ndata: null\ntrainer: null", "it has no settings of model, trainer, data"),
+        ("model: {name: x}", "it has no settings of trainer"),
+        ("model: 3\ntrainer: [1]", "it has no settings of model, trainer"),
+        ("model: ${nowhere}\ntrainer: {}", "cannot be read"),
+        ("- 1", "it is a list"),
+    ],
+)
+def test_a_config_without_its_groups_is_named(run: Path, text: str, said: str) -> None:
+    (run / ".hydra" / "config.yaml").write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError, match=rf"config\.yaml .*{said}"):
+        load_trained(run, CPU)
+
+
+def test_weights_that_another_run_sealed_are_refused(run: Path) -> None:
+    file = run / "checkpoints" / "best_model.pth"
+    for sealed, identity in (("a" * 32, "b" * 32), ("a" * 32, "a" * 32), (NO_RUN, "b" * 32), ("a" * 32, "")):
+        with file.open("wb") as out:
+            write_tensors(LightweightDSConv(2).state_dict(), out, sealed)
+        (run / ".hydra" / "identity").write_text(identity + "\n", encoding="ascii")
+        if (sealed, identity) != ("a" * 32, "b" * 32):
+            load_trained(run, CPU)
+            continue
+        with pytest.raises(CheckpointError, match=r"best_model\.pth belongs to another run than .*first"):
+            load_trained(run, CPU)
+
+
+def test_a_stored_config_builds_the_projects_classes_alone(run: Path) -> None:
+    OmegaConf.save(CONFIG | {"model": {"name": "x", "_target_": "shutil.rmtree"}}, run / ".hydra" / "config.yaml")
+    with pytest.raises(ConfigError, match=r"config\.yaml: model\._target_ is 'shutil\.rmtree'.*--config-dir=FOLDER"):
         load_trained(run, CPU)

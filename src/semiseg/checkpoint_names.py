@@ -6,6 +6,8 @@ import re
 from pathlib import Path
 
 LATEST = "latest_checkpoint.pth"
+BEST = "best_model"  # and _D or _ema
+SALVAGED = "salvaged"
 NUMBERED = re.compile(r"checkpoint_(\d+)\.pth")
 
 
@@ -26,3 +28,9 @@ def best_weights(folder: Path) -> list[Path]:
     """The best weights that stand in when no checkpoint is whole: the network's own, and the average's where it is all
     there is."""
     return [path for name in ("best_model.pth", "best_model_ema.pth") if (path := folder / name).is_file()]
+
+
+def salvaged(best: Path, step: int | None = None) -> Path:
+    """Where best weights are kept aside that do not belong to the training that goes on."""
+    prefix = SALVAGED if step is None else f"{SALVAGED}_{step}"
+    return best.with_name(best.name.replace("best", prefix, 1))

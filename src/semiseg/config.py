@@ -47,7 +47,10 @@ def near(name: str, valid: Iterable[str]) -> str:
 
 
 def resolved(node: Any, where: str) -> dict[str, Any]:
-    """A config node as plain values. Raises ConfigError for an interpolation that leads nowhere."""
+    """A config node as plain values. Raises ConfigError for what is no node, such as null, and for an interpolation
+    that leads nowhere."""
+    if not OmegaConf.is_config(node):
+        raise ConfigError(f"{where} is {shown(node)}; it must be a mapping of settings, KEY: VALUE.")
     try:
         return OmegaConf.to_container(node, resolve=True)  # type: ignore[return-value]
     except OmegaConfBaseException as error:
@@ -76,8 +79,10 @@ def settings(cls: type[T], node: Any, where: str) -> T:
         check_value(OmegaConf.to_container(merged), where)  # once more: the text "nan" is a number by now
         return OmegaConf.to_object(merged)  # type: ignore[return-value]
     except OmegaConfBaseException as error:
-        key = str(error.full_key or error.key or "")
-        raise ConfigError(f"{prefix}{key.removeprefix(prefix)}: {one_line(error)}") from error
+        key = str(error.full_key or error.key or "").removeprefix(prefix)
+        if key not in known or isinstance(values.get(key, ""), str):  # of a text it says what it could not be read as
+            raise ConfigError(f"{prefix}{key}: {one_line(error)}") from error
+        raise ConfigError(f"{prefix}{key} is {shown(values[key])}; it must be {described(known[key])}.") from error
     except ConfigError as error:  # a dataclass knows its group, and not where a second one of it stands
         group = f"{where.rpartition('.')[2]}."
         if not str(error).startswith(group):

@@ -13,12 +13,13 @@ import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException, OverrideParseException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import BooleanNode, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from semiseg.config import conf_dir, near
 from semiseg.errors import ConfigError
-from semiseg.schema import check_folder_name, one_line
+from semiseg.schema import check_folder_name, check_start_file, one_line
+from semiseg.stored import OVERRIDES, stored_overrides
 
 GROUP_OVERRIDE = re.compile(r"^\+?[a-z_/]+=[\w./]+$")
 MULTIRUN = ("-m", "--multirun")
@@ -94,8 +95,18 @@ def config_dirs(arguments: list[str]) -> list[Path]:
     return dirs
 
 
+def without_config_dirs(arguments: list[str]) -> list[str]:
+    """The arguments without `--config-dir=PATH` or `--config-dir PATH`."""
+    flags = [CONFIG_DIR.fullmatch(argument) for argument in arguments]
+    values = [False, *(flag is not None and flag[1] is None for flag in flags)]
+    return [each for each, flag, value in zip(arguments, flags, values, strict=False) if not flag and not value]
+
+
 def check_files(arguments: list[str]) -> None:
-    """Raises ConfigError for a folder of recipes that is not there, and for a file in it that is no recipe."""
+    """Raises ConfigError for a folder of recipes that is not there, for a file in it that is no recipe, and for a
+    `restore_from` that is no file; whether one that is not there was meant is said with those that are."""
+    for typed in (each for each in arguments if key_of(each) == "restore_from" and "=" in each):
+        check_start_file(*typed.split("=", 1))
     for folder in config_dirs(arguments)[1:]:
         if not folder.is_dir():
             raise ConfigError(f"--config-dir {folder}: there is no such folder.")
@@ -213,26 +224,39 @@ def with_stored(overrides: list[str]) -> list[str]:
     """On `resume=true`, the overrides the run was started with, then the ones typed now.
 
     The run is given by its name, or by its folder (hydra.run.dir) where it is a job of a sweep. Raises ConfigError
-    when there is no such run, naming those that are there. A sweep (-m) looks for its jobs itself.
+    when there is no such run, naming those that are there, and when its overrides cannot be read. A sweep (-m) looks
+    for its jobs itself.
     """
     typed = {key_of(o): o.partition("=")[2].strip("'\"") for o in overrides}
-    if typed.get("resume", "").lower() != "true" or set(MULTIRUN) & set(overrides):
+    if not is_true(typed.get("resume", "false")) or set(MULTIRUN) & set(overrides):
         return overrides
     if "hydra.run.dir" in typed:
-        stored = Path(typed["hydra.run.dir"]) / ".hydra" / "overrides.yaml"
-        if not stored.is_file():
-            raise ConfigError(f"resume=true: {stored.parents[1]} holds no run. Leave out resume=true to start it.")
-        return _started_with(stored, typed) + overrides
+        run = Path(typed["hydra.run.dir"])
+        if not _holds_run(run):
+            raise ConfigError(f"resume=true: {run} holds no run. Leave out resume=true to start it.")
+        return _started_with(run, typed) + overrides
     experiment = Path(typed.get("output", "runs"), typed.get("experiment_name", "semiseg"))
-    stored = experiment / typed.get("name", "") / ".hydra" / "overrides.yaml"
-    if "name" not in typed or not stored.is_file():
+    run = experiment / typed.get("name", "")
+    if "name" not in typed or not _holds_run(run):
         raise ConfigError(f"resume=true needs the name of a run in {experiment}: {_resumable(experiment)}")
-    return _started_with(stored, typed) + overrides
+    return _started_with(run, typed) + overrides
 
 
-def _started_with(stored: Path, typed: Collection[str]) -> list[str]:
+def is_true(value: str) -> bool:
+    """Whether a setting that is true or false will be read as true: `yes`, `on` and `1` are too."""
+    try:
+        return bool(BooleanNode(value)._value())
+    except OmegaConfBaseException:  # it is refused with the other settings
+        return False
+
+
+def _holds_run(run: Path) -> bool:
+    return (run / OVERRIDES).is_file() or any(run.glob("checkpoints/*.pth"))
+
+
+def _started_with(run: Path, typed: Collection[str]) -> list[str]:
     """The stored overrides of the keys that were not typed again."""
-    return [str(o) for o in OmegaConf.load(stored) if key_of(str(o)) not in typed]
+    return [each for each in stored_overrides(run) if key_of(each) not in typed]
 
 
 def _resumable(experiment: Path) -> str:

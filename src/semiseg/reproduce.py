@@ -13,9 +13,10 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from semiseg.config import near
+from semiseg.config import near, resolved
 from semiseg.errors import ConfigError
-from semiseg.overrides import hydra_form, key_of
+from semiseg.overrides import hydra_form, key_of, without_config_dirs
+from semiseg.stored import check_targets
 from semiseg.tracking.local import read_metrics
 
 GROUPS = ("model", "data", "trainer", "loss", "pseudo_label", "aug", "optim", "tracking")
@@ -30,9 +31,10 @@ class Original:
     """The run that is trained again."""
 
     def __init__(self, path: Path) -> None:
-        """Raises ConfigError for a folder that holds no stored training."""
+        """Raises ConfigError for a folder that holds no stored training, or one that names what is not to be built."""
         self.path = path
         self.config = stored_config(path)
+        check_targets(resolved(self.config, ""), path / ".hydra" / "config.yaml")
         self.summary = stored_summary(path)
 
     @classmethod
@@ -93,8 +95,10 @@ def with_original(overrides: list[str]) -> list[str]:
     typed = {key_of(each): each.partition("=")[2].strip("'\"") for each in overrides}
     if typed.get("reproduce", "null") == "null":
         return overrides
+    if not typed["reproduce"]:
+        raise ConfigError("reproduce= is empty: give the folder of a run, such as reproduce=runs/semiseg/NAME.")
     path = Path(typed["reproduce"]).expanduser()
-    if others := [each for each in overrides if not is_free(key_of(each))]:
+    if others := [each for each in without_config_dirs(overrides) if not is_free(key_of(each))]:
         raise ConfigError(
             f"reproduce={path} trains that run again as it was: leave out {' '.join(others)}. Only name=, "
             "experiment_name=, output=, tracking= and data.root= go with it."

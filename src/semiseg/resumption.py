@@ -8,15 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from semiseg.checkpoint_names import best_weights, full_checkpoints
+from semiseg.checkpoint_names import SALVAGED, best_weights, full_checkpoints, salvaged
 from semiseg.console import Console
+from semiseg.data.identity import check_same_data
 from semiseg.engine import checkpoint as files
 from semiseg.engine.engine import Engine
 from semiseg.errors import CheckpointError
 from semiseg.models.weights import load_weights
-from semiseg.tensor_file import run_of
-
-SALVAGED = "salvaged"
+from semiseg.tensor_file import run_of, step_of
 
 
 @dataclass(frozen=True)
@@ -53,21 +52,87 @@ def newest_whole(checkpoints: files.CheckpointFolder) -> Found:
 def resume(engine: Engine, console: Console) -> None:
     """Continue from the newest whole file of the engine's folder, and say which and what was passed over.
 
-    Raises CheckpointError when there is none, or when the settings do not fit it.
+    Raises CheckpointError when there is none, or when the settings do not fit it, and ConfigError for other data.
     """
     found = newest_whole(engine.checkpoints)
     for reason in found.skipped:
         console.warning(f"Passed over: {reason}")
     if found.state is not None:
-        engine.load_state_dict(found.state, found.path)
-        done = f"{engine.step} of {engine.total_steps} iterations done"
-        console.message(f"Continuing from {found.path}: {done}")
+        load(engine, found.state, found.path, console)
+        _mend_best(engine, console)
         return
     _start_from_best(engine, found.path)
     console.warning(
         f"No checkpoint is left, only the best weights: training starts at iteration 0 from {found.path}. The state of "
         f"the optimiser is gone. What was there is kept as {SALVAGED}_model*.pth and {SALVAGED}_metrics.jsonl."
     )
+
+
+def load(engine: Engine, state: dict[str, Any], path: Path, console: Console) -> None:
+    """Continue from a full checkpoint of this run or another, and say so.
+
+    Raises CheckpointError when the settings do not fit it, and ConfigError when the data is not the same.
+    """
+    engine.load_state_dict(state, path)
+    check_same_data(state.get("data"), engine.data, console.warning)
+    done = f"{engine.step} of {engine.total_steps} iterations done"
+    console.message(f"Continuing from {path}: {done}")
+    before, seed = (state["config"] or {}).get("seed"), engine.config.get("seed")
+    if before != seed:
+        console.warning(
+            f"seed={seed}, and the run began with seed={before}: from here on the samples are drawn by the new seed. "
+            "What is trained stays, and random numbers go on where they were: it is no run of its own, which takes "
+            "another name= and no resume=."
+        )
+
+
+def _mend_best(engine: Engine, console: Console) -> None:
+    """Have the best weights on the disk be those that the checkpoint knows.
+
+    They are of a later step where the training went on after it, until it was killed or its later checkpoints were
+    spoilt: those are kept aside. What belongs there is written again where the checkpoint holds it; else, without the
+    weights of record, the next evaluation writes new ones.
+    """
+    step = engine.best_weights[0] if engine.best_weights else None
+    wrong = {path: reason for path in engine.checkpoints.best_files if (reason := _misfit(path, step, engine))}
+    for path, reason in wrong.items():
+        console.warning(f"{reason}{_put_aside(path)}")
+    if wrong and step == engine.step:
+        engine.checkpoints.save_best(engine.step)
+        engine.checkpoints.close()
+        console.message(f"The best weights, of iteration {step}, are written again from the checkpoint.")
+    elif engine.checkpoints.best in wrong and engine.best_weights:
+        score = engine.best_weights[1]
+        engine.forget_best_weights()
+        console.warning(
+            f"The best weights, of iteration {step} with a val mIoU of {score:.4f}, are gone. The best is sought anew "
+            "among the evaluations to come, and it alone is reported."
+        )
+
+
+def _misfit(path: Path, step: int | None, engine: Engine) -> str | None:
+    """Why a file is not one of the best weights, which are of this step (None: of none yet); None where it is."""
+    if not path.is_file():
+        return None if step is None else f"{path} is gone."
+    try:
+        _weights(path, engine.checkpoints.run)
+    except CheckpointError as error:
+        return str(error)
+    found = step_of(path)
+    if found in (None, step):  # older versions sealed no step
+        return None
+    return f"{path} is of iteration {found}, from a training that went on otherwise than this one."
+
+
+def _put_aside(path: Path) -> str:
+    """Rename weights that do not belong; what cannot be read stays, to be written over. What was done, in words."""
+    try:
+        files.read(path)
+    except CheckpointError:
+        return ""
+    kept = salvaged(path, step_of(path))
+    path.replace(kept)
+    return f" It is kept as {kept.name}."
 
 
 def _start_from_best(engine: Engine, path: Path) -> None:
@@ -87,7 +152,7 @@ def _start_from_best(engine: Engine, path: Path) -> None:
 
 def _keep_aside(folder: Path) -> None:
     """The training to come writes new best weights and metrics; a second attempt must not replace what was kept."""
-    olds = {path: path.with_name(path.name.replace("best", SALVAGED, 1)) for path in folder.glob("best_model*.pth")}
+    olds = {path: salvaged(path) for path in folder.glob("best_model*.pth")}
     metrics = folder.parent / "metrics.jsonl"
     olds[metrics] = metrics.with_name(f"{SALVAGED}_metrics.jsonl")
     for old, kept in olds.items():

@@ -4,9 +4,11 @@ computed."""
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import uuid
+from contextlib import suppress
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
@@ -17,6 +19,7 @@ from semiseg.overrides import override
 from semiseg.run_lock import RunLock
 from semiseg.tracking.local import write_text
 
+IDENTITY = re.compile("[0-9a-f]{32}")
 WITHOUT_RESULT = ("interrupted", "failed")  # unless it left weights
 
 
@@ -29,6 +32,7 @@ class RunFolder:
         self.checkpoints = path / "checkpoints"
         self.summary = path / "summary.json"
         self.identity = uuid.uuid4().hex  # its checkpoints are sealed with it, so that those of other runs are told
+        self.warnings: list[str] = []  # of `open`, which comes before there is a console
         self._lock = RunLock(path)
 
     @property
@@ -58,9 +62,11 @@ class RunFolder:
             raise
         self._remove_parts()
         if resume:
-            self.identity = self._stored_identity() or self.identity
+            self.identity = self._stored_identity() or self._sealed_identity() or self.identity
 
     def _check(self, resume: bool) -> None:
+        if in_the_way := [path for path in self.checkpoints.glob("*.pth*") if path.is_dir()]:
+            raise ConfigError(f"{in_the_way[0]} is a folder, and the run writes a file of that name. Move it away.")
         if resume and not (self.resumable or best_weights(self.checkpoints)):
             raise CheckpointError(
                 f"{self.checkpoints} holds no checkpoint, so there is nothing to resume. "
@@ -86,7 +92,7 @@ class RunFolder:
             return json.loads(self.summary.read_text(encoding="utf-8"))["status"] not in WITHOUT_RESULT
         except FileNotFoundError:
             return False
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             return True
 
     def _remove_parts(self) -> None:
@@ -95,9 +101,24 @@ class RunFolder:
             part.unlink(missing_ok=True)
 
     def _stored_identity(self) -> str | None:
-        """None for a run of a version that wrote none."""
+        """None for a run of a version that wrote none, and where the file was emptied or damaged."""
         file = self.path / ".hydra" / "identity"
-        return file.read_text(encoding="ascii", errors="replace").strip() if file.is_file() else None
+        text = file.read_text(encoding="ascii", errors="replace").strip() if file.is_file() else ""
+        return text if IDENTITY.fullmatch(text) else None
+
+    def _sealed_identity(self) -> str | None:
+        """The one that all checkpoints are sealed with; None where they are of several runs, or of older versions."""
+        from semiseg.tensor_file import run_of  # here, because PyTorch is heavy and few folders need it
+
+        runs: set[str | None] = set()
+        for path in [*full_checkpoints(self.checkpoints), *best_weights(self.checkpoints)]:
+            with suppress(OSError):  # what cannot be read is told when it is to be continued from
+                runs.add(run_of(path))
+        runs.discard(None)
+        if len(runs) != 1:
+            return None
+        self.warnings.append(f"{self.path / '.hydra' / 'identity'} was lost: it is taken from the checkpoints' seals.")
+        return runs.pop()
 
     def close(self) -> None:
         """Let other processes have it. Safe to call twice."""
@@ -137,9 +158,10 @@ class RunFolder:
 
     def write_config(self, config: DictConfig, overrides: list[str]) -> None:
         """`.hydra/config.yaml` and `.hydra/overrides.yaml`, enough to run it again, and which run it is."""
-        write_text(self.path / ".hydra" / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
-        write_text(self.path / ".hydra" / "overrides.yaml", OmegaConf.to_yaml(overrides))
-        write_text(self.path / ".hydra" / "identity", self.identity + "\n")
+        hydra = self.path / ".hydra"
+        write_text(hydra / "config.yaml", OmegaConf.to_yaml(config, resolve=True), durable=True)
+        write_text(hydra / "overrides.yaml", OmegaConf.to_yaml(overrides), durable=True)
+        write_text(hydra / "identity", self.identity + "\n", durable=True)
 
 
 def from_here(path: Path) -> Path:

@@ -6,6 +6,8 @@ import inspect
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
 from pydoc import ErrorDuringImport, locate
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin
@@ -46,6 +48,18 @@ def check_folder_name(key: str, value: str) -> None:
             f"{key}={value}: give one folder name without slashes, such as {key}=first; output=PATH says where the "
             "runs go."
         )
+
+
+def check_start_file(key: str, typed: str) -> None:
+    """Raises ConfigError for an empty path, and for a folder or device; what is not there is not judged."""
+    value = typed.strip("'\"")
+    if not value:
+        raise ConfigError(f"{key}= is empty: give a checkpoint or weights file, or null to start anew.")
+    with suppress(OSError, RuntimeError):  # a name that is too long, a home that is not known
+        path = Path(value).expanduser()
+        if path.exists() and not path.is_file():
+            kind = "is a folder" if path.is_dir() else "is no regular file"
+            raise ConfigError(f"{key}={value} {kind}: give a file, such as RUN/checkpoints/best_model.pth.")
 
 
 def shown(value: Any, length: int = 80) -> str:

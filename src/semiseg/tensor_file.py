@@ -15,16 +15,18 @@ import torch
 
 START, END, END_SIZE = b"PK\x03\x04", b"PK\x05\x06", 22  # a zip archive's first bytes; its last record, no comment
 NO_RUN = "0" * 32
-SEAL = re.compile(rb"semiseg run=([0-9a-f]{32}) sha256=([0-9a-f]{64})")
-SEAL_SIZE = len(b"semiseg run= sha256=") + 32 + 64
+SEAL = re.compile(rb"semiseg run=([0-9a-f]{32})(?: step=(\d{1,19}))? sha256=([0-9a-f]{64})")
+SEAL_SIZE = len(b"semiseg run= sha256=") + 32 + 64  # without a step
+STEP_SIZE = len(b" step=") + 19  # at most
 DIGEST_SIZE = 64
 
 
 class Sealed:
     """A file that `torch.save` writes to, hashed on its way and closed with a seal.
 
-    The seal is the zip archive's comment: the run that the file belongs to and the SHA-256 of all before the sum
-    itself. PyTorch reads such a file as any other, and its own checksums leave out headers and padding.
+    The seal is the zip archive's comment: the run that the file belongs to, for the best weights their step, and the
+    SHA-256 of all before the sum itself. PyTorch reads such a file as any other, and its own checksums leave out
+    headers and padding.
     """
 
     def __init__(self, file: BinaryIO) -> None:
@@ -40,20 +42,20 @@ class Sealed:
         """As a file's."""
         self._file.flush()
 
-    def seal(self, run: str) -> None:
+    def seal(self, run: str, step: int | None) -> None:
         """Close the archive with its comment, whose length the last two bytes written held as zero."""
         assert self._last == b"\0\0", "an archive without a comment ends in the comment's length, zero"
-        text = f"semiseg run={run} sha256=".encode()
+        text = f"semiseg run={run}{'' if step is None else f' step={step}'} sha256=".encode()
         self._digest.update(text)
         self._file.seek(-2, os.SEEK_END)
-        self._file.write(struct.pack("<H", SEAL_SIZE) + text + self._digest.hexdigest().encode())
+        self._file.write(struct.pack("<H", len(text) + DIGEST_SIZE) + text + self._digest.hexdigest().encode())
 
 
-def write_tensors(payload: Any, file: BinaryIO, run: str = NO_RUN) -> None:
-    """`torch.save` with a seal; `run` is the 32 hexadecimal digits of the run that it belongs to."""
+def write_tensors(payload: Any, file: BinaryIO, run: str = NO_RUN, step: int | None = None) -> None:
+    """`torch.save` with a seal; `run` is the 32 hexadecimal digits of the run that it belongs to, `step` its step."""
     sealed = Sealed(file)
     torch.save(payload, sealed)  # pyright: ignore[reportArgumentType]  # it needs write and flush alone
-    sealed.seal(run)
+    sealed.seal(run, step)
 
 
 def read_tensors(path: Path) -> Any:
@@ -67,9 +69,21 @@ def read_tensors(path: Path) -> Any:
 
 def run_of(path: Path) -> str | None:
     """The run that a whole file belongs to; None where it says of none."""
-    found = SEAL.fullmatch(_tail(path)[END_SIZE:])
+    found = SEAL.fullmatch(_ending(path)[1])
     run = found.group(1).decode() if found else NO_RUN
     return None if run == NO_RUN else run
+
+
+def step_of(path: Path) -> int | None:
+    """The step that a whole file's weights are of; None where it does not say, as files of older versions."""
+    found = SEAL.fullmatch(_ending(path)[1])
+    return int(found.group(2)) if found and found.group(2) else None
+
+
+def same_content(path: Path, other: Path) -> bool:
+    """Whether two whole files of one run and step hold the same, by their seals alone."""
+    seal = _ending(path)[1]
+    return bool(seal) and seal == _ending(other)[1]
 
 
 def _check_sums(path: Path) -> None:
@@ -82,10 +96,10 @@ def _check_sums(path: Path) -> None:
         archive = file.read(len(START)) == START
     if not archive and not is_zipfile(path):
         return
-    tail = _tail(path)
-    plain = tail[-END_SIZE:].startswith(END) and tail.endswith(b"\0\0")
+    record, comment = _ending(path)
+    plain = record.startswith(END) and record.endswith(b"\0\0") and not comment
     if not plain:  # PyTorch writes no comment: one that is no whole seal is damage
-        _check_seal(path, tail)
+        _check_seal(path, record, comment)
     with ZipFile(path) as contents:
         if sum(entry.file_size for entry in contents.infolist()) > path.stat().st_size:
             raise BadZipFile("it is compressed, which no file of tensors is")  # and may unpack to any size
@@ -94,23 +108,25 @@ def _check_sums(path: Path) -> None:
         raise BadZipFile(f"the checksum of {damaged} is wrong")
 
 
-def _check_seal(path: Path, tail: bytes) -> None:
-    found = SEAL.fullmatch(tail[END_SIZE:])
-    if found is None or tail[:END_SIZE][-2:] != struct.pack("<H", SEAL_SIZE):
+def _check_seal(path: Path, record: bytes, comment: bytes) -> None:
+    found = SEAL.fullmatch(comment)
+    if found is None or record[-2:] != struct.pack("<H", len(comment)):
         raise BadZipFile("its end is damaged or cut off")
     digest = hashlib.sha256()
-    for part in _parts(path, path.stat().st_size - SEAL_SIZE - 2):
+    for part in _parts(path, path.stat().st_size - len(comment) - 2):
         digest.update(part)
-    digest.update(b"\0\0" + tail[END_SIZE:-DIGEST_SIZE])
-    if digest.hexdigest().encode() != found.group(2):
+    digest.update(b"\0\0" + comment[:-DIGEST_SIZE])
+    if digest.hexdigest().encode() != found.group(3):
         raise BadZipFile("its checksum is wrong")
 
 
-def _tail(path: Path) -> bytes:
-    """The last record of the archive and the seal, or what there is of them."""
+def _ending(path: Path) -> tuple[bytes, bytes]:
+    """The last record of the archive and its comment, the seal; both empty where there is no such record."""
     with path.open("rb") as file:
-        file.seek(-min(path.stat().st_size, END_SIZE + SEAL_SIZE), os.SEEK_END)
-        return file.read()
+        file.seek(-min(path.stat().st_size, END_SIZE + SEAL_SIZE + STEP_SIZE), os.SEEK_END)
+        tail = file.read()
+    start = tail.rfind(END)
+    return (b"", b"") if start < 0 else (tail[start : start + END_SIZE], tail[start + END_SIZE :])
 
 
 def _parts(path: Path, size: int) -> Iterator[bytes]:

@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 from semiseg import builder
 from semiseg.config import build, check_missing, flatten, plain, settings, ungrouped
 from semiseg.console import Console, make_console
+from semiseg.data.identity import identity
 from semiseg.engine import checkpoint as files
 from semiseg.engine.checkpoint import CheckpointFolder
 from semiseg.engine.device import Hardware, seed_everything
@@ -26,7 +27,7 @@ from semiseg.methods import SemiSupervised
 from semiseg.models.weights import load_weights
 from semiseg.overrides import key_of
 from semiseg.reproduce import Original, reproduction_rows
-from semiseg.resumption import resume
+from semiseg.resumption import load, resume
 from semiseg.run_folder import RunFolder, git_commit
 from semiseg.samples import predict_examples
 from semiseg.stopping import StopRequest
@@ -51,6 +52,8 @@ def main(config: DictConfig) -> float:
     folder = RunFolder(Path(hydra.runtime.output_dir))
     folder.open(config.resume)
     console = make_console(log_file=folder.path / "log.txt")
+    for text in folder.warnings:
+        console.warning(text)
     try:
         choices = dict(hydra.runtime.choices) if original is None else original.choices
         run = Run(config, folder, console, choices, original)
@@ -59,6 +62,10 @@ def main(config: DictConfig) -> float:
         console.failed(error)
         raise
     except OSError as error:  # a full disk names no file
+        if not folder.checkpoints.is_dir():
+            raise CheckpointError(
+                f"{folder.checkpoints} is gone, and with it what the run saved there. {files.GONE}"
+            ) from error
         raise ConfigError(
             f"{error.filename or folder.path}: {error.strerror}. Free space or check the permissions there, or give "
             "another folder with output=PATH."
@@ -169,6 +176,7 @@ class Run:
             recorder=self.recorder,
             config=plain(self.config),
             stop_requested=self.stop,
+            data=identity(self.bundle),
         )
 
     def execute(self) -> float:
@@ -194,7 +202,7 @@ class Run:
             raise self.stop.stopped()
         rows = result_rows(summary, self.folder.path, self.tracker) | reproduction_rows(summary.get("reproduction"))
         self.console.finish(rows, next_command(self))
-        return self.engine.best_miou
+        return summary["best_val_miou"]  # of the weights in the files
 
     def _fit(self) -> str:
         """The engine's, also where a request to end reached the loader's processes too and broke the step."""
@@ -222,10 +230,8 @@ class Run:
         path = Path(self.config.restore_from).expanduser()
         state = files.load(path)
         if files.is_full_checkpoint(state):
-            self.engine.load_state_dict(state, path)
-            self.engine.start_anew_in_folder()
-            done = f"{self.engine.step} of {self.engine.total_steps} iterations done"
-            return self.console.message(f"Continuing from {path}: {done}")
+            load(self.engine, state, path, self.console)
+            return self.engine.start_anew_in_folder()
         report = load_weights(self.method.student, path)
         if self.method.ema is not None:
             self.method.ema.network.load_state_dict(self.method.student.state_dict())
@@ -257,13 +263,12 @@ class Run:
         self.tracker.log_artifact(self.folder.path / ".hydra" / "config.yaml")
 
     def _conclude(self, status: str) -> dict[str, Any]:
+        lost: CheckpointError | None = None
         if STATUS[status] == "FINISHED":
-            self.method.evaluated.load_state_dict(files.load(self.engine.checkpoints.best))
-            examples = predict_examples(self.method.evaluated, self.bundle, self.hardware.device)
-            examples.save(self.folder.path / "examples.npz")
-            self.eval_size = list(examples.truth.shape[1:])
-            self.tracker.log_figure(examples.draw(self.bundle.classes.colors), "sample_predictions")
-            self.tracker.log_artifact(self.engine.checkpoints.best, "checkpoints")
+            try:
+                self._show_best()
+            except CheckpointError as error:  # deleted or damaged since it was written
+                status, lost = "failed", error
         summary = summarise(self, status)
         if self.original is not None:
             summary["reproduction"] = self.original.compare(self.folder.path, summary)
@@ -273,7 +278,18 @@ class Run:
             self.console.warning(f"{self.folder.summary} could not be written: {error.strerror}")
         self.tracker.log_artifact(self.folder.summary)
         self.tracker.finish(STATUS[status])
+        if lost is not None:
+            raise CheckpointError(f"{lost} The training is done, without its best weights: resume=true makes others.")
         return summary
+
+    def _show_best(self) -> None:
+        """Predictions of the best weights. Raises CheckpointError where these are gone."""
+        self.method.evaluated.load_state_dict(files.read(self.engine.checkpoints.best))
+        examples = predict_examples(self.method.evaluated, self.bundle, self.hardware.device)
+        examples.save(self.folder.path / "examples.npz")
+        self.eval_size = list(examples.truth.shape[1:])
+        self.tracker.log_figure(examples.draw(self.bundle.classes.colors), "sample_predictions")
+        self.tracker.log_artifact(self.engine.checkpoints.best, "checkpoints")
 
 
 def run_name(config: DictConfig, folder: RunFolder) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +20,13 @@ from semiseg.data.classes import ClassMap
 from semiseg.errors import CheckpointError, ConfigError
 from semiseg.models.base import SegmentationModel
 from semiseg.models.weights import load_weights
+from semiseg.schema import fits
+from semiseg.stored import check_targets
+from semiseg.tensor_file import run_of
 
 BEST = ("best_model_ema.pth", "best_model.pth")  # the weights of record first
+GROUPS = {"model": None, "trainer": None, "data": {}}  # what is read of a stored config -> what stands for its lack
+IDENTITY = re.compile("[0-9a-f]{32}")
 REGISTERED = "models:/"  # a version of the MLflow model registry
 
 
@@ -83,14 +89,15 @@ def load_predictor(run: str | Path, device: torch.device) -> System:
 def load_trained(run: str | Path, device: torch.device) -> Trained:
     """The system of a run folder, of a weights file in its `checkpoints/`, or of a version of the model registry.
 
-    Raises ConfigError where there is no such run or it has no classes on record, and CheckpointError for weights that
-    are missing, damaged or of another network.
+    Raises ConfigError where there is no such run, it has no classes on record or its config names what is not to be
+    built, and CheckpointError for weights that are missing, damaged, another run's or of another network.
     """
     folder, weights = _locate(path_of(run))
     config, summary = _config(folder), _summary(folder)
     classes = ClassMap(tuple(summary["classes"]), tuple(tuple(c) for c in summary["colors"].values()))
     network = build_model(config, classes.num_classes, restored=True)
     load_weights(network, weights)
+    _check_owner(folder, weights)
     layout = torch.channels_last if config.trainer.channels_last else torch.contiguous_format
     network.to(device=device, memory_format=layout).eval()  # pyright: ignore[reportCallIssue]
     return Trained(network.requires_grad_(False), classes, config, summary, folder, weights, device)
@@ -128,14 +135,31 @@ def _locate(path: Path) -> tuple[Path, Path]:
     return path, found
 
 
+def _check_owner(folder: Path, weights: Path) -> None:
+    """Raises CheckpointError for weights that another run sealed; files and folders that do not say whose are taken."""
+    file = folder / ".hydra" / "identity"
+    identity = file.read_text(encoding="ascii", errors="replace").strip() if file.is_file() else ""
+    if IDENTITY.fullmatch(identity) and run_of(weights) not in (None, identity):
+        raise CheckpointError(
+            f"{weights} belongs to another run than {folder}, whose scores are not its own. Put the run's own file "
+            "back, or give the folder of the run that it was copied from."
+        )
+
+
 def _config(folder: Path) -> DictConfig:
     file = folder / ".hydra" / "config.yaml"
     try:
         config = OmegaConf.load(file)
+        tree = OmegaConf.to_container(config, resolve=True)
     except Exception as error:  # YAML's and OmegaConf's many
         raise ConfigError(f"{file} cannot be read ({type(error).__name__}): it is damaged.") from error
-    if not isinstance(config, DictConfig) or "model" not in config:
-        raise ConfigError(f"{file} is no configuration of a run: it names no model.")
+    if not isinstance(config, DictConfig) or not isinstance(tree, dict):
+        raise ConfigError(f"{file} is no configuration of a run: it is a list.")
+    if lacks := [group for group, absent in GROUPS.items() if not isinstance(tree.get(group, absent), dict)]:
+        raise ConfigError(
+            f"{file} is no configuration of a run: it has no settings of {', '.join(lacks)}. Put the run's own back."
+        )
+    check_targets({group: tree.get(group) for group in GROUPS}, file)
     return config
 
 
@@ -149,4 +173,9 @@ def _summary(folder: Path) -> Mapping[str, Any]:
         raise ConfigError(f"{file} is damaged: {error}.") from error
     if not isinstance(summary, dict) or not {"classes", "colors"} <= summary.keys():
         raise ConfigError(f"{file} names no classes: the run is of an older version. Train it again.")
+    names, colors = summary["classes"], summary["colors"]
+    if not fits(names, list[str]) or not fits(colors, dict[str, list[int]]) or [*colors] != names or not names:
+        raise ConfigError(f"{file} is damaged: classes must be a list of names, colors a mapping of each to its RGB.")
+    if any(len(color) != 3 or not all(0 <= value <= 255 for value in color) for color in colors.values()):
+        raise ConfigError(f"{file} is damaged: a colour is three numbers of 0 to 255.")
     return summary

@@ -25,6 +25,8 @@ import pytest
         ("loss.head_loss=sum", ["loss.head_loss=sum"]),
         ("model.num_heads=abc", ["model.num_heads is 'abc'", "a whole number"]),
         ("restore_from=nothing.pth", ["nothing.pth does not exist"]),
+        ("restore_from=.", ["restore_from=. is a folder"]),
+        ("restore_from=''", ["restore_from= is empty"]),
         ("model.output_stride=5", ["output_stride"]),
         ("tracking.uri=file:///tmp/x", ["tracking"]),
     ],
@@ -41,6 +43,7 @@ def test_one_message(place, refused, typed: str, parts: list[str]):
         ("model.num_heads=abc", "model.num_heads"),
         ("aug.color=7", "aug.color"),
         ("restore_from=absent.pth", "absent.pth"),
+        ("seed=true", "seed is True; it must be a whole number"),
     ],
 )
 def test_wrong_values_are_found_before_the_data_is_read(place, refused, typed: str, part: str):

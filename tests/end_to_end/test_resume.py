@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
 
+from semiseg.engine.checkpoint import CheckpointFolder
 from semiseg.engine.engine import Engine
 
 LENGTH = ("trainer.max_steps=6", "trainer.eval_every=3", "trainer.save_every=4", "pseudo_label.start_step=2")
@@ -170,6 +172,64 @@ def test_a_resumption_that_is_refused_leaves_the_run_as_it_was(finished, refused
     refused(place.command(*typed), *parts)
     assert run.contents() == before
     assert place.command("resume=true", "name=done") == 0
+
+
+def test_a_changed_validation_set_is_refused(finished, refused):
+    """A source that moved into the labelled ones would be measured on what was trained, or the other way round."""
+    place, run = finished
+    before = run.contents()
+    (place.data / "val.txt").write_text("north_1\n", encoding="utf-8")
+    (place.data / "labeled.txt").write_text("east_1\neast_2\nnorth_2\n", encoding="utf-8")
+    parts = ("validation set", "4 patches, 8 before", "name=")
+    refused(place.command("resume=true", "name=done"), *parts)
+    latest = run.path / "checkpoints" / "latest_checkpoint.pth"
+    refused(place.train_small("name=other", f"restore_from={latest.as_posix()}"), *parts)
+    assert run.contents() == before and not place.run("other").path.exists()
+    weights = latest.with_name("best_model.pth")
+    assert place.train_small("name=other", f"restore_from={weights.as_posix()}") == 0
+
+
+def test_changed_training_patches_and_another_seed_are_warned_of(finished):
+    place, run = finished
+    (place.data / "labeled.txt").write_text("east_1\n", encoding="utf-8")
+    assert place.command("resume=true", "name=done", "seed=5") == 0
+    said = " ".join(run.summary()["warnings"])
+    assert "labelled training patches are no longer those of the run: 4 patches, 8 before" in said
+    assert "unlabelled training patches" in said and "the run began with seed=0" in said
+
+
+def test_data_that_moved_goes_on(finished):
+    place, run = finished
+    shutil.move(place.data, place.path / "moved")
+    moved = ("data.root=moved", "data.labeled_list=moved/labeled.txt", "data.val_list=moved/val.txt")
+    assert place.command("resume=true", "name=done", *moved) == 0
+    assert run.summary()["warnings"] == []
+
+
+def test_lost_best_weights_are_written_again(finished):
+    place, run = finished
+    expected, metrics = run.load("best_model.pth"), run.metrics()
+    (run.path / "checkpoints" / "best_model.pth").unlink()
+    assert place.command("resume=true", "name=done") == 0
+    assert_same(run.load("best_model.pth"), expected, "best_model.pth")
+    assert run.metrics() == metrics and run.summary()["status"] == "finished"
+
+
+def test_best_weights_that_vanish_during_the_training_leave_a_summary_that_says_so(
+    place, refused, monkeypatch: pytest.MonkeyPatch
+):
+    close = CheckpointFolder.close
+
+    def losing(self: CheckpointFolder) -> None:
+        close(self)
+        self.best.unlink(missing_ok=True)
+
+    monkeypatch.setattr(CheckpointFolder, "close", losing)
+    refused(place.train_small("name=run"), "best_model.pth does not exist", "resume=true")
+    assert place.run("run").summary()["status"] == "failed"
+    monkeypatch.undo()
+    assert place.command("resume=true", "name=run") == 0
+    assert place.run("run").summary()["status"] == "finished"
 
 
 def test_a_run_is_not_overwritten_by_another_of_its_name(finished, refused):

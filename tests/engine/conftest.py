@@ -103,6 +103,8 @@ class Notes:
     def evaluation(self, step: int, *args: Any) -> None:
         self.evaluations.append(step)
 
+    def forget_best(self) -> None: ...
+
     def state_dict(self) -> dict[str, Any]:
         return {}
 

@@ -147,7 +147,7 @@ def test_files_are_saved_when_due(make_engine) -> None:
 def test_the_latest_checkpoint_is_written_after_all_else_of_its_step(make_engine, monkeypatch) -> None:
     """A kill in between must not leave a run that goes on from it without the numbered one or the weights."""
     written: list[str] = []
-    monkeypatch.setattr(files, "save", lambda payload, path, run: written.append(path.name))
+    monkeypatch.setattr(files, "save", lambda payload, path, run, step: written.append(path.name))
     engine = make_engine(max_steps=2, eval_every=2, save_latest_every=2, save_every=2)
     engine.fit()
     before, after = written[: written.index("latest_checkpoint.pth")], written[written.index("latest_checkpoint.pth") :]

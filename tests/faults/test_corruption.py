@@ -19,7 +19,7 @@ from tests.faults.conftest import LONG
 from semiseg.engine import checkpoint as files
 from semiseg.errors import CheckpointError
 from semiseg.models.weights import read_state_dict
-from semiseg.tensor_file import SEAL_SIZE, run_of
+from semiseg.tensor_file import SEAL_SIZE, run_of, step_of
 
 FLIPS = 5000 if LONG else 500
 RUN, OTHER = "a" * 32, "b" * 32
@@ -205,6 +205,21 @@ def test_a_resumption_goes_back_to_the_newest_whole_checkpoint(
     assert_same(trained_state(run), trained_state(expected), LATEST)
     assert run.metrics() == expected.metrics()
     assert_same(run.load("best_model.pth"), expected.load("best_model.pth"), "best_model.pth")
+
+
+def test_after_a_fallback_with_other_settings_the_best_file_is_the_one_reported(copied) -> None:
+    place, run = copied
+    checkpoints = run.path / "checkpoints"
+    for name in (LATEST, "checkpoint_6.pth", "checkpoint_4.pth"):
+        cut(checkpoints / name, checkpoints)
+    identity = (run.path / ".hydra" / "identity").read_text().strip()
+    files.save(run.load("best_model.pth"), checkpoints / "best_model.pth", identity, 6)
+    assert place.command("resume=true", "name=done", "optim.lr=0") == 0
+    summary = run.summary()
+    assert step_of(checkpoints / "best_model.pth") == summary["best_step"]
+    scores = {line["step"]: line["val/miou"] for line in run.metrics() if "val/miou" in line}
+    assert summary["best_val_miou"] == scores[summary["best_step"]]
+    assert (checkpoints / "salvaged_6_model.pth").is_file()
 
 
 def test_best_weights_are_the_last_resort(copied, done: Workplace, capfd: pytest.CaptureFixture[str]) -> None:

@@ -41,6 +41,12 @@ def test_a_cut_last_line_is_passed_over_and_removed_on_resume(metrics):
     assert [r["step"] for r in metrics.read()] == [10, 20, 30, 40]
 
 
+def test_a_line_of_brackets_is_passed_over(metrics):
+    with metrics.path.open("a", encoding="utf-8") as file:
+        file.write("[" * 100_000 + "\n")
+    assert [r["step"] for r in metrics.read()] == [10, 20, 30]
+
+
 def test_truncating_before_anything_was_logged_is_fine(tmp_path):
     file = MetricsFile(tmp_path / "metrics.jsonl")
     file.truncate_after(5)

@@ -12,30 +12,35 @@ from zipfile import BadZipFile
 import torch
 from torch import nn
 
-from semiseg.checkpoint_names import LATEST, numbered
+from semiseg.checkpoint_names import BEST, LATEST, numbered, salvaged
 from semiseg.engine.writer import BackgroundWriter, snapshot
 from semiseg.errors import CheckpointError
 from semiseg.models.weights import adopt_widths
-from semiseg.tensor_file import NO_RUN, read_tensors, write_tensors
+from semiseg.tensor_file import NO_RUN, read_tensors, same_content, write_tensors
 
 FORMAT = 1
+GONE = "If it was moved, move it back and continue with resume=true; if it was deleted, the run has to be started anew."
 READABLE = (RuntimeError, OSError, BadZipFile)  # errors whose text says something to a user
 
 
-def save(payload: Any, path: Path, run: str = NO_RUN) -> None:
-    """Write `payload` so that `path` holds either the old file or the whole new one, sealed as one of `run`.
+def save(payload: Any, path: Path, run: str = NO_RUN, step: int | None = None) -> None:
+    """Write `payload` so that `path` holds either the old file or the whole new one, sealed as one of `run` at `step`.
 
     Raises CheckpointError when the disk is full or the folder cannot be written; the old file is then untouched.
     """
     aside = path.with_name(f"{path.name}.tmp")
     try:
         with aside.open("wb") as file:
-            write_tensors(payload, file, run)
+            write_tensors(payload, file, run, step)
             file.flush()
             os.fsync(file.fileno())
         aside.replace(path)
         sync(path.parent)
     except (OSError, RuntimeError) as error:
+        if not path.parent.is_dir():
+            raise CheckpointError(
+                f"Could not write {path}: its folder is gone, and with it what was saved there. {GONE}"
+            ) from error
         cause = error if isinstance(error, OSError) else error.__context__ or error
         reason = getattr(cause, "strerror", None) or cause
         raise CheckpointError(
@@ -148,7 +153,12 @@ class CheckpointFolder:
     @property
     def best(self) -> Path:
         """The weights of record: averaged ones where the run has them."""
-        return self.folder / f"best_model{'_ema' if '_ema' in self.networks else ''}.pth"
+        return self.folder / f"{BEST}{'_ema' if '_ema' in self.networks else ''}.pth"
+
+    @property
+    def best_files(self) -> list[Path]:
+        """All files that `save_best` writes."""
+        return [self.folder / f"{BEST}{suffix}.pth" for suffix in self.networks]
 
     def save_latest(self, checkpoint: dict[str, Any]) -> None:
         """The plain weights, then `latest_checkpoint.pth`: where it is whole, all before it is."""
@@ -158,9 +168,9 @@ class CheckpointFolder:
         """`checkpoint_N.pth`; older ones go once it is on the disk."""
         self._write({f"checkpoint_{step}.pth": checkpoint}, self._remove_old)
 
-    def save_best(self) -> Path:
-        """`best_model.pth`, `_D` and `_ema`; the path of the weights of record."""
-        self._write(self._weights("best_model", ("", "_D", "_ema")))
+    def save_best(self, step: int) -> Path:
+        """`best_model.pth`, `_D` and `_ema`, sealed with their step; the path of the weights of record."""
+        self._write(self._weights(BEST, ("", "_D", "_ema")), lambda: self._remove_regained(step), step)
         return self.best
 
     def save_final(self) -> None:
@@ -174,7 +184,9 @@ class CheckpointFolder:
     def _weights(self, stem: str, suffixes: tuple[str, ...]) -> dict[str, Any]:
         return {f"{stem}{s}.pth": self.networks[s].state_dict() for s in suffixes if s in self.networks}
 
-    def _write(self, payloads: dict[str, Any], afterwards: Callable[[], None] = lambda: None) -> None:
+    def _write(
+        self, payloads: dict[str, Any], afterwards: Callable[[], None] = lambda: None, step: int | None = None
+    ) -> None:
         copies = snapshot(payloads)
 
         def write() -> None:
@@ -182,10 +194,17 @@ class CheckpointFolder:
             sync(self.folder.parent / "metrics.jsonl")
             while copies:  # each is let go once it is written
                 name = next(iter(copies))
-                save(copies.pop(name), self.folder / name, self.run)
+                save(copies.pop(name), self.folder / name, self.run, step)
             afterwards()
 
         self._writer.submit(write)
+
+    def _remove_regained(self, step: int) -> None:
+        """What a resumption kept aside, where the training has come to the very same weights again."""
+        for best in self.best_files:
+            kept = salvaged(best, step)
+            if kept.is_file() and same_content(kept, best):
+                kept.unlink()
 
     def _remove_old(self) -> None:
         if self.keep_last is not None:

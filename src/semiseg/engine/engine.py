@@ -28,7 +28,7 @@ from semiseg.engine.step import TrainStep
 from semiseg.errors import ConfigError, SemisegError
 from semiseg.methods import SemiSupervised
 
-LATER_KEYS = {"optimizer_kinds", "bad_steps", "batch"}  # of a checkpoint, which older ones lack
+LATER_KEYS = {"optimizer_kinds", "bad_steps", "batch", "best_weights", "data"}  # of a checkpoint, which older ones lack
 
 
 class Engine:
@@ -60,11 +60,15 @@ class Engine:
         recorder: Recorder,
         config: dict[str, Any],
         stop_requested: Callable[[], bool] = lambda: False,
+        data: dict[str, Any] | None = None,
     ) -> None:
-        """`open_stream` reads the batch sizes in `trainer` at each call: `trainer.auto_batch` changes them there."""
+        """`open_stream` reads the batch sizes in `trainer` at each call: `trainer.auto_batch` changes them there.
+
+        `config` and `data` say what is trained, and on what, to whoever continues a checkpoint.
+        """
         self.method, self.optimizers, self.trainer, self.device = method, optimizers, trainer, device
         self.open_stream, self.evaluate = open_stream, evaluate
-        self.checkpoints, self.recorder, self.config = checkpoints, recorder, config
+        self.checkpoints, self.recorder, self.config, self.data = checkpoints, recorder, config, data
         self.stop_requested = stop_requested
         self.total_steps = total_steps(trainer, steps_per_epoch)
         self.eval_every = trainer.eval_every or steps_per_epoch
@@ -73,6 +77,8 @@ class Engine:
         self.step = 0  # finished steps
         self.position: dict[Pool, int] = {}  # samples drawn of each pool for them
         self.best_miou, self.best_step, self.since_best = -math.inf, 0, 0
+        # Step and score of the weights in the files: the best's, unless a resumption found that these were gone.
+        self.best_weights: tuple[int, float] | None = None
         self.evaluated_at = -1
         self.saved: tuple[Path, int] | None = None  # newest checkpoint and its step
 
@@ -184,14 +190,15 @@ class Engine:
         with self.recorder.paused(), memory.told_as(too_large, self.device):
             result = self.evaluate(self.method.evaluated)
         self.evaluated_at = self.step
-        # The first counts even as NaN, where no class that counts occurs: the run has weights of record.
-        previous = self.best_miou
-        is_best = not self.best_step or math.isnan(previous) or result.val.miou > previous
-        if is_best:
-            self.best_miou, self.best_step, self.since_best = result.val.miou, self.step, 0
-            self.checkpoints.save_best()
+        miou, previous = result.val.miou, self.best_miou
+        if is_better(miou, previous if self.best_step else None):
+            self.best_miou, self.best_step, self.since_best = miou, self.step, 0
         else:
             self.since_best += 1
+        is_best = is_better(miou, self.best_weights[1] if self.best_weights else None)
+        if is_best:
+            self.best_weights = (self.step, miou)
+            self.checkpoints.save_best(self.step)
         self.recorder.evaluation(self.step, result, previous, is_best, self.checkpoints.best)
 
     def _out_of_patience(self) -> bool:
@@ -224,6 +231,7 @@ class Engine:
             **self.optimization.state_dict(),
             "best_val_miou": self.best_miou,
             "best_step": self.best_step,
+            "best_weights": self.best_weights,
             "evaluations_since_best": self.since_best,
             "evaluated_at": self.evaluated_at,
             "random_states": random_states(),
@@ -231,6 +239,7 @@ class Engine:
             "batch": memory.sizes(self.trainer),
             "recorder": self.recorder.state_dict(),
             "config": self.config,
+            "data": self.data,
         }
 
     def load_state_dict(self, state: dict[str, Any], path: Path) -> None:
@@ -248,6 +257,8 @@ class Engine:
         memory.take_over(self.trainer, state.get("batch", {}))
         self.step, self.position = state["iteration"], dict(state["data_position"])
         self.best_miou, self.best_step = state["best_val_miou"], state["best_step"]
+        known = (self.best_step, self.best_miou) if self.best_step else None
+        self.best_weights = state.get("best_weights", known)
         self.since_best, self.evaluated_at = state["evaluations_since_best"], state["evaluated_at"]
         self.saved = (path, self.step)
         self.recorder.load_state_dict(state["recorder"])
@@ -256,4 +267,18 @@ class Engine:
     def start_anew_in_folder(self) -> None:
         """After a restore from another run's folder: its best weights are not in this one, nor is its tracked run."""
         self.best_miou, self.best_step, self.since_best, self.evaluated_at = -math.inf, 0, 0, -1
+        self.best_weights = None
         self.recorder.forget_run()
+
+    def forget_best_weights(self) -> None:
+        """After a resumption without them: the next evaluation, at the latest that at the end, has others written.
+
+        Scores go on to be compared with the best one measured: what is logged, and the patience, are as ever.
+        """
+        self.best_weights, self.evaluated_at = None, -1
+        self.recorder.forget_best()
+
+
+def is_better(miou: float, best: float | None) -> bool:
+    """The first counts even as NaN, where no class that counts occurs: the run has weights of record."""
+    return best is None or math.isnan(best) or miou > best

@@ -120,7 +120,10 @@ class Recorder:
         return shown
 
     def evaluation(self, step: int, result: Evaluation, previous: float, is_best: bool, best_path: Path) -> None:
-        """Metrics of both sides, the panel, and the per-image matrices of the best so far."""
+        """Metrics of both sides, the panel, and the per-image matrices of the best so far.
+
+        `previous` is the best score before, `is_best` says whether the weights were kept.
+        """
         names, progress = self.class_names, self.progress
         self._warn_of_unread(result)
         values = metric_values(result.val, names, "val") | metric_values(result.train, names, "train")
@@ -134,12 +137,13 @@ class Recorder:
         row = {"val_miou": result.val.miou, "train_miou": result.train.miou, "gap": result.gap, "class_iou": class_iou}
         row |= {"step": step, "val_miou_all": result.val.miou_all, "st": dict(progress.st)}
         row["absent"] = [names[c] for c in result.val.absent]
+        before = progress.best.get("val_miou", -np.inf)
         progress.final = row
         if is_best:
             progress.best = row
             np.savez_compressed(self.folder / "confusion_best.npz", val=result.val_matrices, source=result.val_sources)
         saved = [str(best_path)] if is_best else []
-        before = previous if np.isfinite(previous) else None
+        before = before if np.isfinite(before) else None
         self.console.evaluation(step, result.train.miou, result.val.miou, result.gap, before, is_best, class_iou, saved)
         for finding in self.watch.evaluation(step, values):
             self.console.finding(finding.rule, finding.evidence, finding.remedy)
@@ -217,6 +221,10 @@ class Recorder:
         """Counterpart of `state_dict`; a checkpoint of before the doctor holds no `watch`."""
         self.progress = Progress(**{name: value for name, value in state.items() if name != "watch"})
         self.watch.load_state_dict(state.get("watch", {}))
+
+    def forget_best(self) -> None:
+        """Leave out the scores of the best weights, which are gone."""
+        self.progress.best = {}
 
     def forget_run(self) -> None:
         """Leave out what belongs to the run that a checkpoint came from: its scores, its findings, its tracked run."""

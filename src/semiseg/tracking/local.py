@@ -87,7 +87,7 @@ class MetricsReader:
 def _parse(line: str) -> dict[str, float] | None:
     try:
         record = json.loads(line)
-    except json.JSONDecodeError:
+    except (json.JSONDecodeError, RecursionError):  # the latter from a line of thousands of brackets
         return None
     if not isinstance(record, dict) or not isinstance(record.get("step"), int):
         return None
@@ -113,7 +113,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """The mapping in a JSON file; empty where the file is missing or damaged, or holds something else."""
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return data if isinstance(data, dict) else {}
 
@@ -123,18 +123,24 @@ def write_json(path: Path, data: Mapping[str, object]) -> None:
     write_text(path, json.dumps(json_ready(data), indent=2, allow_nan=False, ensure_ascii=False) + "\n")
 
 
-def write_text(path: Path, text: str) -> None:
-    """Replace a UTF-8 file in one step: whoever reads it sees the old text or the new, never a part."""
+def write_text(path: Path, text: str, durable: bool = False) -> None:
+    """Replace a UTF-8 file in one step: whoever reads it sees the old text or the new, never a part.
+
+    A `durable` one is so even after a power cut, which costs the wait for the disk.
+    """
     # A file name that is no valid Unicode must not lose the summary of a run: JSON reads "\\udcff" back.
-    write_bytes(path, text.encode("utf-8", errors="backslashreplace"))
+    write_bytes(path, text.encode("utf-8", errors="backslashreplace"), durable)
 
 
-def write_bytes(path: Path, data: bytes) -> None:
-    """Replace a file in one step."""
+def write_bytes(path: Path, data: bytes, durable: bool = False) -> None:
+    """Replace a file in one step; `durable` as for `write_text`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}.part")
     try:
         part.write_bytes(data)
+        if durable:
+            with part.open("r+b") as file:
+                os.fsync(file.fileno())
         part.replace(path)
     except OSError:
         part.unlink(missing_ok=True)
