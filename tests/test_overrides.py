@@ -84,6 +84,12 @@ def test_a_name_is_one_folder(key: str, value: str) -> None:
         check_names([f"{key}={value}"])
 
 
+@pytest.mark.parametrize("value", ["", "''", '""', '" "'])
+def test_an_output_is_a_folder(value: str) -> None:
+    with pytest.raises(ConfigError, match="output is empty: give a folder"):
+        check_names([f"output={value}"])
+
+
 def test_names_of_one_folder_pass() -> None:
     check_names(["name=first", "experiment_name=a b", "name=v3-1.5", "output=a/b", "model.name=x"])
 

@@ -67,11 +67,14 @@ def check_groups(overrides: list[str]) -> None:
 
 
 def check_names(overrides: list[str]) -> None:
-    """Raises ConfigError for a `name` or `experiment_name` that is not one folder, before Hydra makes that folder."""
+    """Raises ConfigError for a `name` or `experiment_name` that is not one folder, and for an `output` that is none,
+    before Hydra makes that folder."""
     for typed in overrides:
         key, _, value = typed.partition("=")
         if key in FOLDER_NAMES:
             check_folder_name(key, value.strip("'\""))
+        if key == "output" and not value.strip("'\" "):
+            raise ConfigError("output is empty: give a folder, such as output=runs.")
 
 
 def may_be_words(value: str) -> bool:

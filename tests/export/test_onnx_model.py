@@ -73,6 +73,11 @@ def test_a_cut_file_is_damaged(exported: Path, tmp_path: Path, share: float) -> 
         (lambda found: found.pop("config"), CheckpointError, "damaged metadata"),
         (lambda found: found.update(colors="[[1, 2, 3]]"), CheckpointError, "damaged metadata"),
         (
+            lambda found: found.update(config='{"data": {"layout": {"_target_": "os.system"}}}'),
+            ConfigError,
+            "data.layout._target_ is 'os.system', which is no class of semiseg",
+        ),
+        (
             lambda found: found.update(classes='["a", "b"]', colors="[[1, 2, 3], [4, 5, 6]]"),
             CheckpointError,
             "predicts 3 classes and names 2",

@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from semiseg.data.batches import IMAGENET_MEAN, IMAGENET_STD
 from semiseg.data.classes import ClassMap
 from semiseg.errors import CheckpointError, ConfigError
+from semiseg.stored import check_targets
 from semiseg.tracking.local import json_ready
 from semiseg.trained import Trained
 
@@ -73,11 +74,13 @@ def parse_metadata(path: Path, found: Mapping[str, str]) -> Metadata:
     try:
         names, colors = json.loads(found["classes"]), json.loads(found["colors"])
         classes = ClassMap(tuple(names), tuple((int(red), int(green), int(blue)) for red, green, blue in colors))
-        config = OmegaConf.create(json.loads(found["config"]))
+        settings = json.loads(found["config"])
+        config = OmegaConf.create(settings)
         summary = {key: found[key] for key in ("git_commit", "data_fingerprint")}
         summary["best_val_miou"] = json.loads(found["best_val_miou"])
         if len(names) != len(colors) or not isinstance(config, DictConfig):
             raise ValueError("classes and colours do not fit")
+        check_targets(settings, path)
         return Metadata(classes, found["model"], found["run"], found["precision"], config, summary)
     except (KeyError, ValueError, TypeError) as error:
         raise CheckpointError(f"{path} has damaged metadata ({error}). Export it again.") from error
