@@ -22,7 +22,7 @@ from semiseg.report.history import History, Series, read_history
 from semiseg.report.recorded import read_summary
 from semiseg.report.table import Cells
 from semiseg.report.terminal import fitted, make_terminal
-from semiseg.trained import path_of
+from semiseg.trained import REGISTERED, path_of
 
 WITH_MARKERS = 40  # points up to which each is marked
 
@@ -36,7 +36,7 @@ class HistoryConfig:
 
 
 def main(config: DictConfig) -> None:
-    """Print the table and write history.png.
+    """Print the table and write history.png, of a registered run into the working directory: its folder is a cache.
 
     Raises ConfigError where `run` is no run folder, or one that logged nothing yet.
     """
@@ -47,7 +47,8 @@ def main(config: DictConfig) -> None:
     terminal = make_terminal()
     for part in fitted(course(history, folder.resolve().name), terminal.width):
         terminal.print(part)
-    out = folder if cfg.out is None else Path(cfg.out).expanduser()
+    out = Path() if cfg.run.startswith(REGISTERED) else folder
+    out = out if cfg.out is None else Path(cfg.out).expanduser()
     with rc_context(STYLE):
         picture = draw(history, folder.resolve().name, steps_per_epoch(folder))
     png, _ = save(picture, out)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -16,6 +17,7 @@ from semiseg.evaluation.boundary import band_width
 from semiseg.evaluation.measure import Evaluation, measure
 from semiseg.evaluation.predictors import Resized
 from semiseg.evaluation.subject import Subject
+from semiseg.evaluation.tables import classes, verdicts
 
 CPU = torch.device("cpu")
 
@@ -79,7 +81,27 @@ def test_the_gain_is_over_the_best_and_over_the_mean(subject: Subject, pixel_net
     gains = found.gains()
     assert gains["miou"]["over_best"] == pytest.approx(joint["miou"] - max(one["miou"], two["miou"]))
     assert gains["miou"]["over_mean"] == pytest.approx(joint["miou"] - (one["miou"] + two["miou"]) / 2)
-    assert gains["ece"]["over_best"] == pytest.approx(min(one["ece"], two["ece"]) - joint["ece"])
+    assert gains["ece"]["over_best"] == pytest.approx(joint["ece"] - min(one["ece"], two["ece"]))
+    assert gains["ece"]["over_mean"] == pytest.approx(joint["ece"] - (one["ece"] + two["ece"]) / 2)
+
+
+def test_an_ensemble_that_loses_is_said_to_and_its_tables_are_its_own(subject: Subject, pixel_net: Callable) -> None:
+    """The worse member stands for an ensemble."""
+    found = both(pixel_net, subject)
+    assert found.ensemble is not None
+    best = max(found.members, key=lambda each: each.values()["miou"])
+    losing = replace(found, ensemble=replace(next(m for m in found.members if m is not best), name="ensemble"))
+    won, lost = best.values(), losing.ensemble.values() if losing.ensemble else {}
+    (said, *_) = verdicts(losing)
+    by = won["miou"] - lost["miou"]
+    assert by > 0 and f"worse than {best.name} alone: mIoU {won['miou']:.4f} -> {lost['miou']:.4f}" in said
+    assert f"worse by {by:.4f}" in said
+    assert classes(losing).title == "Classes, of the ensemble"
+    assert classes(measure({"one": pixel_net(1)}, subject, 4, CPU)).title == "Classes"
+    calm = min(found.members, key=lambda each: each.values()["ece"])
+    rough = replace(next(m for m in found.members if m is not calm), name="ensemble")
+    assert any(f"trusted than that of {calm.name}" in line for line in verdicts(replace(found, ensemble=rough)))
+    assert verdicts(replace(found, ensemble=replace(best, name="ensemble"), members=[best])) == []
 
 
 def test_one_system_and_twice_the_same_are_alike(subject: Subject, pixel_net: Callable) -> None:

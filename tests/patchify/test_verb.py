@@ -141,6 +141,61 @@ class TestRasters:
             ids = raster.read(1)
         assert (ids[32:64, :64] == 0).all() and (ids[32:64, 64:] == 2).all() and (ids[64:] == 255).all()
 
+    def test_only_polygons_are_drawn_and_the_rest_is_named(self, patchify, tmp_path: Path, capsys):
+        self.write(tmp_path / "flight.tif")
+        self.polygons(tmp_path / "a.geojson", "EPSG:4326")
+        stored = json.loads((tmp_path / "a.geojson").read_text(encoding="utf-8"))
+        (west, south), (east, north) = stored["features"][0]["geometry"]["coordinates"][0][:3:2]
+        lines = [
+            {"type": "LineString", "coordinates": [[west, south - 1e-4], [east, north + 1e-4]]},
+            {"type": "Point", "coordinates": [west, north + 5e-5]},
+        ]
+        for geometry in lines:
+            feature = {"type": "Feature", "properties": {"class": "palm"}, "geometry": geometry}
+            stored["features"].append(feature)
+        (tmp_path / "more.geojson").write_text(json.dumps(stored), encoding="utf-8")
+        for name in ("a", "more"):
+            given = {"images": tmp_path / "flight.tif", "polygons": tmp_path / f"{name}.geojson", "size": 32}
+            assert patchify(**given, out=tmp_path / name) == 0
+        assert "1 LineString, 1 Point of 4 features are no polygons" in capsys.readouterr().out
+        plain, more = (
+            {path.name: path.read_bytes() for path in (tmp_path / name / "patches-1" / "masks").iterdir()}
+            for name in ("a", "more")
+        )
+        assert plain == more
+        stored["features"] = stored["features"][2:]
+        (tmp_path / "none.geojson").write_text(json.dumps(stored), encoding="utf-8")
+        assert patchify(images=tmp_path / "flight.tif", polygons=tmp_path / "none.geojson") == 1
+        assert "holds no polygons but 1 LineString, 1 Point" in capsys.readouterr().err
+
+    def test_a_raster_with_a_corrupt_block_leaves_no_patch(self, patchify, tmp_path: Path, capsys):
+        import rasterio
+
+        tiles = {"tiled": True, "blockxsize": 32, "blockysize": 32, "compress": "deflate"}
+        self.write(tmp_path / "in" / "good.tif")
+        self.write(tmp_path / "in" / "bad.tif", **tiles)
+        with rasterio.open(tmp_path / "in" / "bad.tif") as raster:
+            offset = int(raster.get_tag_item("BLOCK_OFFSET_2_2", "TIFF", bidx=1))
+        data = (tmp_path / "in" / "bad.tif").read_bytes()
+        (tmp_path / "in" / "bad.tif").write_bytes(data[:offset] + b"\xff" * 300 + data[offset + 300 :])
+        assert patchify(images=tmp_path / "in", size=32) == 1
+        assert "no patch of it is kept" in capsys.readouterr().out
+        left = {Spot.of(path.stem) for path in (tmp_path / "out").rglob("*.png")}
+        assert {spot.source for spot in left if spot is not None} == {"good"}
+        stored = json.loads((tmp_path / "out" / "sources.json").read_text(encoding="utf-8"))
+        assert [image["source"] for image in stored["sources"]] == ["good"]
+
+    def test_a_raster_too_dark_is_warned_of(self, patchify, tmp_path: Path, capsys):
+        import rasterio
+
+        place = {"crs": "EPSG:32749", "transform": rasterio.Affine(0.5, 0, 430_000, 0, -0.5, 9_160_000)}
+        with rasterio.open(
+            tmp_path / "a.tif", "w", driver="GTiff", height=64, width=64, count=3, dtype="uint16", **place
+        ) as raster:
+            raster.write(np.full((3, 64, 64), 4000, np.uint16))
+        assert patchify(images=tmp_path / "a.tif", size=32) == 0
+        assert "stretch=[0,4095]" in capsys.readouterr().out
+
     @pytest.mark.parametrize(
         ("settings", "message"),
         [
@@ -166,6 +221,33 @@ class TestRasters:
         cv2.imwrite(str(tmp_path / "photo.png"), np.zeros((64, 64, 3), np.uint8))
         assert patchify(images=tmp_path / "photo.png", polygons=tmp_path / "b.geojson") == 1
         assert "photo.png has no CRS" in capsys.readouterr().out
+
+
+def test_what_was_interrupted_is_not_mixed_with_another_cut(patchify, base_images, tmp_path: Path, capsys, monkeypatch):
+    """Ctrl-C in the second image: the first is whole, nothing is left of the second, and the folder is taken."""
+    from semiseg.patchify.cut import Cutter
+
+    original = Cutter._write
+
+    def stopped(self: Cutter, spot: Spot, *rest):
+        if spot.source == "f_b" and spot.top:
+            raise KeyboardInterrupt
+        return original(self, spot, *rest)
+
+    monkeypatch.setattr(Cutter, "_write", stopped)
+    given = {"images": tmp_path / "images", "masks": tmp_path / "masks"}
+    assert patchify(**given, size=32) == 130
+    left = [Spot.of(path.stem) for path in (tmp_path / "out").rglob("*.png")]
+    assert left and {spot.source for spot in left if spot is not None} == {"a"}
+    stored = json.loads((tmp_path / "out" / "sources.json").read_text(encoding="utf-8"))
+    assert stored["cut"]["size"] == 32 and [image["source"] for image in stored["sources"]] == ["a"]
+    monkeypatch.undo()
+    before = len(left)
+    assert patchify(**given, size=64) == 1
+    assert "holds patches already" in capsys.readouterr().err
+    (tmp_path / "out" / "sources.json").unlink()  # as a killed call of old left it
+    assert patchify(**given, size=64) == 1
+    assert len(list((tmp_path / "out").rglob("*.png"))) == before
 
 
 def test_a_bad_image_is_named_and_the_rest_is_cut(patchify, base_images, tmp_path: Path, capsys):

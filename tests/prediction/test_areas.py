@@ -33,9 +33,9 @@ def planes_of(classes: np.ndarray) -> Held:
 def test_a_projected_raster_is_measured_in_its_plane():
     scale = measure(place("EPSG:32749", 0.3, 0.4, 430_000, 0.4, -0.3, 9_160_000), 100, 100)
     assert scale is not None and scale.method == "plane of EPSG:32749"
-    assert scale.hectares(50) == pytest.approx(0.25 / 1e4)  # rotated: not 0.3 times 0.3
+    assert scale.hectares(50, 51)[0] == pytest.approx(0.25 / 1e4)  # rotated: not 0.3 times 0.3
     feet = measure(place("EPSG:2263", 1, 0, 1_000_000, 0, -1, 200_000), 100, 100)
-    assert feet is not None and feet.hectares(0) == pytest.approx(0.3048006**2 / 1e4, rel=1e-5)
+    assert feet is not None and feet.hectares(0, 1)[0] == pytest.approx(0.3048006**2 / 1e4, rel=1e-5)
 
 
 @pytest.mark.parametrize("latitude", [0.0, -7.6, 45.0, 60.0])
@@ -47,7 +47,49 @@ def test_degrees_are_measured_on_the_ellipsoid(latitude: float):
     root = 1 - e2 * math.sin(phi) ** 2
     east, north = a / math.sqrt(root) * math.cos(phi), a * (1 - e2) / root**1.5
     assert scale is not None and scale.method == "WGS 84 ellipsoid"
-    assert scale.hectares(50) == pytest.approx(math.radians(side) ** 2 * east * north / 1e4, rel=1e-5)
+    assert scale.hectares(50, 51)[0] == pytest.approx(math.radians(side) ** 2 * east * north / 1e4, rel=1e-5)
+
+
+def zone(south: np.ndarray, north: np.ndarray) -> np.ndarray:
+    """Hectares of the WGS 84 ellipsoid between two latitudes in degrees, all round, in closed form."""
+    b, e = 6_356_752.314245, 0.0818191908426
+
+    def from_equator(latitude: np.ndarray) -> np.ndarray:
+        z = e * np.sin(np.radians(latitude))
+        return np.pi * b**2 * (np.arctanh(z) / e + z / e / (1 - z**2))
+
+    return (from_equator(north) - from_equator(south)) / 1e4
+
+
+@pytest.mark.parametrize("transform", [(1, 0, -180, 0, -1, 90), (1, 0, 0, 0, -1, 90.5), (90, 0, -180, 0, -45, 90)])
+def test_a_map_of_the_world_has_its_area_class_by_class(transform: tuple[float, ...]):
+    """Also one of longitudes up to 360, and one whose first and last row reach past the poles."""
+    height, width = math.ceil((90 + transform[5]) / -transform[4]), round(360 / transform[0])
+    classes = np.random.default_rng(0).integers(0, 2, (height, width), dtype=np.uint8)
+    edges = (transform[5] + transform[4] * np.arange(height + 1)).clip(-90, 90)
+    rows = zone(edges[1:], edges[:-1]) / width
+    _, hectares = count_classes(planes_of(classes), 2, measure(place("EPSG:4326", *transform), height, width))
+    assert hectares == pytest.approx([(classes == 0).sum(1) @ rows, (classes == 1).sum(1) @ rows], rel=1e-6)
+    assert hectares is not None and sum(hectares) == pytest.approx(5.10065622e10, rel=1e-6)
+
+
+def test_each_row_in_degrees_has_its_own_area():
+    """1,500 rows from 85 degrees north, the classes in bands of rows; more pixels than are counted at once."""
+    height, width, side = 1500, 6000, 0.01
+    classes = np.repeat((np.arange(height)[:, None] // 50 % 2).astype(np.uint8), width, axis=1)
+    edges = 85 - side * np.arange(height + 1)
+    rows = zone(edges[1:], edges[:-1]) * side / 360
+    scale = measure(place("EPSG:4326", side, 0, 20, 0, -side, 85), height, width)
+    pixels, hectares = count_classes(planes_of(classes), 2, scale)
+    assert pixels == [width * height // 2, width * height // 2, 0]
+    exact = [(rows * (classes[:, 0] == number)).sum() * width for number in range(2)]
+    assert hectares == pytest.approx(exact, rel=1e-6)
+
+
+def test_what_lies_off_earth_is_no_land():
+    """The middle column of a raster in Mollweide's projection, which begins above the pole."""
+    scale = measure(place("ESRI:54009", 100_000, 0, -50_000, 0, -200_000, 10_000_000), 100, 1)
+    assert scale is not None and scale.hectares(50, 51)[0] == pytest.approx(2e10 / 1e4, rel=0.01)
 
 
 def test_web_mercator_is_not_measured_in_its_plane():
@@ -55,7 +97,7 @@ def test_web_mercator_is_not_measured_in_its_plane():
     y = 6_378_137 * math.log(math.tan(math.pi / 4 + math.radians(60) / 2))
     scale = measure(place("EPSG:3857", 1, 0, 0, 0, -1, y), 10, 10)
     assert scale is not None and scale.method == "WGS 84 ellipsoid"
-    assert scale.hectares(5) == pytest.approx(0.25 / 1e4, rel=0.01)
+    assert scale.hectares(5, 6)[0] == pytest.approx(0.25 / 1e4, rel=0.01)
 
 
 def test_without_a_crs_there_are_no_hectares():
@@ -78,6 +120,47 @@ def test_classes_are_counted_and_holes_are_not_land(tmp_path: Path):
         pixels[1] / 30_000, abs=1e-6
     )
     assert float(rows[0]["hectares"]) == pytest.approx(2 * hectares[0], rel=1e-5)
+
+
+def test_the_whole_sums_what_is_measured_and_says_what_is_not(tmp_path: Path):
+    entries = [
+        Entry("a", 2, 2, [1, 3, 0], [1.0, 3.0], "plane of EPSG:32749"),
+        Entry("b", 2, 2, [4, 0, 0]),
+        Entry("c", 2, 2, [0, 0, 4], [0.0, 0.0], "plane of EPSG:32749"),
+    ]
+    write_areas(tmp_path / "areas.csv", lambda: entries, MAPPING)
+    with (tmp_path / "areas.csv").open(encoding="utf-8", newline="") as file:
+        rows = [tuple(row.values()) for row in csv.DictReader(file)]
+    said = "plane of EPSG:32749; without 1 of 3 images (no CRS)"
+    assert rows == [
+        ("(all)", "soil", "5", "0.625000", "1", said),
+        ("(all)", "palm", "3", "0.375000", "3", said),
+        ("a", "soil", "1", "0.250000", "1", "plane of EPSG:32749"),
+        ("a", "palm", "3", "0.750000", "3", "plane of EPSG:32749"),
+        ("b", "soil", "4", "1.000000", "", "pixels"),
+        ("c", "(no data)", "4", "", "", "plane of EPSG:32749"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("crs", "transform"),
+    [
+        ("EPSG:32749", (0.5, 0, 430_000, 0, -0.5, 9_160_000)),
+        ("EPSG:32749", (0.5, 0, 430_000, 0, 0.5, 9_160_000)),
+        (None, (1, 0, 0, 0, 1, 0)),
+    ],
+)
+def test_outer_rings_turn_left_and_holes_right(tmp_path: Path, crs: str | None, transform: tuple[float, ...]):
+    """As RFC 7946 wants them, whichever way the rows run."""
+    classes = np.zeros((60, 70), dtype=np.uint8)
+    classes[10:30, 10:40] = 1
+    write_geojson(tmp_path / "a.geojson", planes_of(classes), place(crs, *transform), MAPPING, 0)
+    found = json.loads((tmp_path / "a.geojson").read_text(encoding="utf-8"))["features"]
+    assert sorted(len(feature["geometry"]["coordinates"]) for feature in found) == [1, 2]
+    for feature in found:
+        for number, ring in enumerate(feature["geometry"]["coordinates"]):
+            x, y = (np.array(ring) - ring[0]).T
+            assert (x[:-1] @ y[1:] - x[1:] @ y[:-1] > 0) == (number == 0)
 
 
 def test_polygons_are_the_pixels_of_their_class(tmp_path: Path):

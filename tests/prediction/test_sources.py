@@ -67,6 +67,42 @@ def test_sixteen_bits_are_divided_by_257_or_stretched(make_raster, picture):
     np.testing.assert_array_equal(image, window_of(picture))
 
 
+@pytest.mark.parametrize("bits", [1, 4, 12])
+def test_values_of_fewer_bits_than_their_type_fill_the_range(make_raster, picture, bits: int):
+    """Such as a TIFF of 12 bits, which is read as 16."""
+    white = 2**bits - 1
+    stored = (picture.astype(np.uint32) * white // 255).astype(np.uint16 if bits > 8 else np.uint8)
+    source = open_source(make_raster(image=stored, NBITS=bits))
+    image, _ = source.read(*WINDOW)
+    np.testing.assert_array_equal(image, np.floor(window_of(stored) * (255 / white) + 0.5).astype(np.uint8))
+    assert not source.remarks
+
+
+@pytest.mark.parametrize(("factor", "remarked"), [(16, True), (31, True), (40, False), (257, False)])
+def test_values_far_below_white_are_remarked_on_with_a_stretch(make_raster, picture, factor: int, remarked: bool):
+    dark = picture.astype(np.uint16) * factor
+    dark[:90, :100] = 65_535
+    source = open_source(make_raster(image=dark, nodata=65_535))  # a hole is not bright
+    assert bool(source.remarks) == remarked
+    if remarked:
+        white = {16: 4095, 31: 8191}[factor]
+        assert f"stretch=[0,{white}]" in "".join(source.remarks.values())
+        assert not Raster(make_raster(image=dark), stretch=[0, white]).remarks
+
+
+def test_a_crs_without_a_transform_is_no_place(make_raster):
+    """Control points are one."""
+    source = open_source(make_raster(transform=rasterio.Affine.identity()))
+    assert (
+        source.place is not None and source.place.crs is None and "control points" in "".join(source.remarks.values())
+    )
+    points = [
+        rasterio.control.GroundControlPoint(r, c, 430_000 + c, 9_160_000 - r) for r, c in ((0, 0), (0, 9), (9, 0))
+    ]
+    source = open_source(make_raster("points.tif", transform=None, gcps=points))
+    assert source.place is not None and source.place.crs is not None and not source.remarks
+
+
 def test_a_type_without_a_known_range_is_one_clear_message(make_raster, picture):
     path = make_raster(image=(picture / 255).astype(np.float32), nodata=float("nan"))
     with pytest.raises(DataError, match=r"float32 have no known range.*stretch="):

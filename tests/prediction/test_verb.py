@@ -155,7 +155,38 @@ def test_what_cannot_be_read_is_named_and_the_rest_goes_on(predict: Verb, tmp_pa
     assert predict() == 1
     out, err = capsys.readouterr()
     assert "bad.png" in out and "bad.tif" in out and err.count("\n") == 1 and "2 images cannot be read" in err
+    assert "All else is predicted" in err and "on_error" not in out
     assert [path.name for path in (tmp_path / "out" / "classes").iterdir()] == ["good.png"]
+
+
+def test_nothing_that_can_be_read_is_said_so(predict: Verb, tmp_path: Path, capsys):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "bad.png").write_text("words", encoding="utf-8")
+    assert predict() == 1
+    out, err = capsys.readouterr()
+    assert "1 image to predict" in out and "Restore the file or remove it." in out and "Nothing new is predicted" in out
+    assert "1 image cannot be read: " in err and "Nothing is predicted; repair" in err
+
+
+def test_odd_rasters_are_predicted_with_one_warning_a_kind(predict: Verb, make_raster, tmp_path: Path, picture, capsys):
+    dark = picture.astype(np.uint16) * 16
+    for name in "ab":
+        make_raster(f"dark {name}.tif", dark)
+        make_raster(f"loose {name}.tif", transform=rasterio.Affine.identity())
+    assert predict(ALL) == 0
+    out = capsys.readouterr().out
+    assert out.count("stretch=[0,4095]") == 1 and "brightest value found in samples is 4,0" in out
+    assert out.count("it has a CRS but neither a transform nor control points") == 1
+    assert "2 images have a CRS but no transform" in out and "2 images have values that are nearly black" in out
+    assert "126.0 kilopixels at" in out
+    rows = rows_of(tmp_path / "out" / "areas.csv")
+    assert {row["hectares"] for row in rows if row["image"].startswith("loose")} == {""}
+    assert "without 2 of 4 images" in rows[0]["method"] and float(rows[0]["hectares"] or 0) + 1 > 0
+    assert not (tmp_path / "out" / "polygons" / "loose a.gpkg").exists()
+    images = [row["image"] for row in rows]
+    assert images == sorted(images)
+    assert predict(ALL, "stretch=[0,4095]", f"out={(tmp_path / 'stretched').as_posix()}") == 0
+    assert "nearly black" not in capsys.readouterr().out
 
 
 def test_a_corrupt_block_is_no_data(predict: Verb, make_raster, tmp_path: Path, capsys):

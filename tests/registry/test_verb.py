@@ -14,6 +14,8 @@ import torch
 from tests.registry.conftest import call, write_run
 
 from semiseg.errors import CheckpointError, ConfigError, SemisegError
+from semiseg.registry import set_variable
+from semiseg.tracking.naming import store_uri
 from semiseg.tracking.state import TrackingState
 from semiseg.trained import load_trained, path_of
 
@@ -67,6 +69,22 @@ def test_other_verbs_take_it(here: Path, tmp_path: Path) -> None:
     assert (tmp_path / "history.png").is_file()
 
 
+def test_the_figure_of_a_registered_run_is_not_left_in_the_cache(here: Path) -> None:
+    assert call("history", "run=models:/landcover/1") == 0
+    assert (here / "history.png").is_file() and not list((here / "runs" / "cache").rglob("history.png"))
+
+
+@pytest.mark.parametrize(
+    ("windows", "line"),
+    [
+        (False, "export MLFLOW_TRACKING_URI='sqlite:////work place/mlflow.db'"),
+        (True, 'set "MLFLOW_TRACKING_URI=sqlite:////work place/mlflow.db"'),
+    ],
+)
+def test_the_store_is_a_line_to_paste(windows: bool, line: str) -> None:
+    assert set_variable("MLFLOW_TRACKING_URI", "sqlite:////work place/mlflow.db", windows).startswith(line)
+
+
 @pytest.mark.parametrize(
     ("reference", "said"),
     [
@@ -102,7 +120,9 @@ def test_an_untracked_run_gets_a_run_and_a_damaged_artifact_is_refused(
 ) -> None:
     folder = write_run(tmp_path / "second", seed=1)
     assert call("register", f"run={folder.as_posix()}", "name=untracked") == 0
-    assert "run=models:/untracked/1" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "run=models:/untracked/1" in said and "mlflow models serve -m models:/untracked/1" in said
+    assert f"MLFLOW_TRACKING_URI={store_uri(None, here / 'runs')}" in said.replace("'", "")
     version = client.get_model_version("untracked", "1")
     assert client.get_run(version.run_id).info.status == "FINISHED"
     store = artifacts("untracked") / "artifacts" / "run"

@@ -29,7 +29,8 @@ LONG_PATH = 260  # characters that Windows takes, unless long paths are switched
 
 WHITE = (255, 255, 255)
 CODE_OFFSET = np.uint8(2)
-REMEDY = "Restore the file or remove it (data.on_error=skip passes over such files)."
+SKIPPING = " (data.on_error=skip passes over such files)"  # for verbs that read a data set; others cut it out
+REMEDY = f"Restore the file or remove it{SKIPPING}."
 
 UInt8 = NDArray[np.uint8]
 
@@ -107,7 +108,7 @@ def _load(path: Path) -> tuple[bytes, Header]:
     if header.width * header.height > MAX_PIXELS:
         raise DataError(
             f"{path} says it has {header.width:,}x{header.height:,} pixels; images of up to {MAX_PIXELS:,} are read. "
-            "Cut it into patches or remove it (data.on_error=skip passes over such files)."
+            f"Cut it into patches or remove it{SKIPPING}."
         )
     if header.turned:
         raise DataError(

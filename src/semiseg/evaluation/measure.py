@@ -34,18 +34,18 @@ class Evaluation:
         return self.ensemble or self.members[0]
 
     def gains(self) -> dict[str, dict[str, float]]:
-        """What the ensemble gains over its best member and over their mean, figure -> over_best, over_mean.
+        """The ensemble minus its best member and minus their mean, figure -> over_best, over_mean.
 
-        Of the calibration error the best is the lowest, and a gain is still above zero. Empty without an ensemble.
+        Of the calibration error, which is better the lower it is, the best member has the lowest, and a difference
+        above zero is a loss. Empty without an ensemble.
         """
         if self.ensemble is None:
             return {}
         found = {}
         for name in ("miou", "miou_all", "accuracy", "boundary_miou", "ece"):
-            sign = -1 if name == "ece" else 1
             own, others = self.ensemble.values()[name], [each.values()[name] for each in self.members]
-            best = max(others, key=lambda value: sign * value)
-            found[name] = {"over_best": sign * (own - best), "over_mean": sign * (own - float(np.mean(others)))}
+            best = min(others) if name == "ece" else max(others)
+            found[name] = {"over_best": own - best, "over_mean": own - float(np.mean(others))}
         return found
 
 

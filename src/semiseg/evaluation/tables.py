@@ -34,6 +34,9 @@ def print_tables(terminal: Terminal, evaluation: Evaluation, facts: Mapping[str,
         terminal.print()
         for part in fitted(cells, terminal.width):
             terminal.print(part)
+    for line in verdicts(evaluation):
+        terminal.print()
+        say(terminal, line, style="bold")
     terminal.print()
     say(terminal, advice(scores, precision), style="bold")
     names = evaluation.subject.bundle.classes.names
@@ -70,6 +73,32 @@ def overview(evaluation: Evaluation) -> Cells:
     return Cells("Scores", ["metric", *(s.name for s in systems), *heads], [r + [""] * (width - len(r)) for r in rows])
 
 
+def verdicts(evaluation: Evaluation) -> list[str]:
+    """Where the ensemble is worse than one of its members alone, in words; nothing where it is not."""
+    if evaluation.ensemble is None:
+        return []
+    lines = []
+    ours, members = evaluation.ensemble.values(), {each.name: each.values() for each in evaluation.members}
+    best = max(members, key=lambda name: members[name]["miou"])
+    if ours["miou"] < members[best]["miou"]:
+        lines.append(f"The ensemble is worse than {best} alone: {change('miou', members[best], ours)}.")
+    calm = min(members, key=lambda name: members[name]["ece"])
+    if ours["ece"] > members[calm]["ece"]:
+        lines.append(f"Its confidence is less to be trusted than that of {calm}: {change('ece', members[calm], ours)}.")
+    return lines
+
+
+def change(figure: str, member: Mapping[str, float], ensemble: Mapping[str, float]) -> str:
+    """A figure of a member, that of the ensemble, and how much worse it is."""
+    before, after = member[figure], ensemble[figure]
+    return f"{LABELS[figure]} {text(before)} -> {text(after)}, worse by {abs(after - before):.4f}"
+
+
+def titled(title: str, evaluation: Evaluation) -> str:
+    """Says whose figures a table holds, where there are several systems."""
+    return title if evaluation.ensemble is None else f"{title}, of the ensemble"
+
+
 def classes(evaluation: Evaluation) -> Cells:
     """A row a class."""
     scores = evaluation.headline
@@ -81,7 +110,7 @@ def classes(evaluation: Evaluation) -> Cells:
         for number, name in enumerate(evaluation.subject.bundle.classes.names)
     ]
     head = ["class", "IoU", "boundary IoU", "precision", "recall", "F1", "share of the truth"]
-    return Cells("Classes", head, rows)
+    return Cells(titled("Classes", evaluation), head, rows)
 
 
 def worst_sources(evaluation: Evaluation) -> Cells:
@@ -95,7 +124,7 @@ def worst_sources(evaluation: Evaluation) -> Cells:
         for n in order[: WORST if len(names) > WORST else len(names)]
     ]
     title = f"The {WORST} lowest of {len(names):,} sources" if len(names) > WORST else "Sources"
-    return Cells(title, ["source", "patches", "mIoU", "pixel accuracy"], rows)
+    return Cells(titled(title, evaluation), ["source", "patches", "mIoU", "pixel accuracy"], rows)
 
 
 def thresholds(evaluation: Evaluation, precision: float) -> Cells:
@@ -112,7 +141,7 @@ def thresholds(evaluation: Evaluation, precision: float) -> Cells:
         kept = [text(curve[number, step]) for curve in (confidence.precision, confidence.coverage)]
         rows.append([name, text(first), f"{threshold:.2f}", *kept, ""])
     head = ["class", "unthresholded", "threshold", "precision", "coverage", "never, because"]
-    return Cells(f"Pseudo-label thresholds for a precision of {precision:.0%}", head, rows)
+    return Cells(titled(f"Pseudo-label thresholds for a precision of {precision:.0%}", evaluation), head, rows)
 
 
 def advice(scores: Scores, precision: float) -> str:

@@ -16,14 +16,16 @@ from rich.text import Text
 from semiseg.config import settings
 from semiseg.console import tolerant
 from semiseg.data.classes import ClassMap, read_class_mapping
+from semiseg.data.masks import SKIPPING
 from semiseg.engine.settings import at_least
 from semiseg.errors import ConfigError, DataError
 from semiseg.evaluation.subject import write_classes
 from semiseg.patchify.assemble import SOURCES, assemble
-from semiseg.patchify.cut import BaseImage, Counts, Cutter, source_name
+from semiseg.patchify.cut import FOLDER, BaseImage, Counts, Cutter, source_name
 from semiseg.patchify.labels import Labels, Masked, Polygons, find_masks, outside_id
 from semiseg.prediction.images import Source
 from semiseg.prediction.inputs import Item, find_items
+from semiseg.prediction.progress import counted
 from semiseg.prediction.raster import check_stretch
 from semiseg.prediction.sources import open_source
 from semiseg.printable import printable
@@ -110,13 +112,27 @@ class Patchify:
         self.cutter = Cutter(out, cfg.size, cfg.step, cfg.min_labeled, min(8, os.cpu_count() or 1))
         self.cut = {"size": cfg.size, "stride": cfg.step, "min_labeled": cfg.min_labeled}
         self.failed: list[str] = []
-        if (out / SOURCES).exists():
+        self.remarks: set[str] = set()
+        if (out / SOURCES).exists() or (out / FOLDER).exists():
             raise ConfigError(f"{out} holds patches already. Give another folder with out=PATH, or remove that one.")
 
     def run(self) -> None:
         """Cut every base image. Raises DataError at the end where one could not be."""
-        write_classes(self.out / "class_mapping.csv", self.classes)
         total, images = Counts(), []
+        self._write_sources(images)  # first: a call that is killed leaves patches, which no other is to be mixed with
+        write_classes(self.out / "class_mapping.csv", self.classes)
+        if self.polygons is not None and self.polygons.passed_over is not None:
+            say(self.terminal, f"Warning: {self.polygons.passed_over}", style="yellow")
+        try:
+            self._cut_images(total, images)
+        finally:
+            self._write_sources(images)
+        self._conclude(total, len(images))
+
+    def _write_sources(self, images: list[BaseImage]) -> None:
+        write_json(self.out / SOURCES, {"cut": self.cut, "sources": [image.as_dict() for image in images]})
+
+    def _cut_images(self, total: Counts, images: list[BaseImage]) -> None:
         columns = (TextColumn("Cutting"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         with Progress(*columns, console=self.terminal, transient=True, disable=not self.terminal.is_terminal) as bar:
             for item, name in zip(bar.track(self.items), self.names, strict=True):
@@ -124,12 +140,13 @@ class Patchify:
                     images.append(self._cut_image(item, name, total))
                 except DataError as error:
                     self.failed.append(str(item.path))
-                    say(self.terminal, f"Not cut: {error}", style="yellow")
-        write_json(self.out / SOURCES, {"cut": self.cut, "sources": [image.as_dict() for image in images]})
-        self._conclude(total, len(images))
+                    say(self.terminal, f"Not cut: {str(error).replace(SKIPPING, '')}", style="yellow")
 
     def _cut_image(self, item: Item, name: str, total: Counts) -> BaseImage:
         source = open_source(item.path, self.cfg.stretch)
+        for kind in source.remarks.keys() - self.remarks:  # the first of each, since thousands may be alike
+            say(self.terminal, f"Warning: {item.path}: {source.remarks[kind]}", style="yellow")
+            self.remarks.add(kind)
         try:
             counts = self.cutter.cut(name, source, self._labels(item, source))
             total.written += counts.written
@@ -152,7 +169,9 @@ class Patchify:
         )
         say(self.terminal, f"Written: {self.out}. Train on it with: semiseg train data=salak data.root={self.out}")
         if self.failed:
-            raise DataError(f"{len(self.failed):,} base images could not be cut, the first is {self.failed[0]}.")
+            raise DataError(
+                f"{counted(len(self.failed), 'base image')} could not be cut, the first is {self.failed[0]}."
+            )
         if not total.written:
             raise DataError(f"{self.cfg.images}: no patch shows any data.")
 

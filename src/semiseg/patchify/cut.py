@@ -67,8 +67,21 @@ class Cutter:
     threads: int
 
     def cut(self, name: str, source: Source, labels: Labels | None) -> Counts:
-        """Write the patches of a base image. Raises DataError where a part of it cannot be read."""
-        counts, places = Counts(), list(spots(name, source.height, source.width, self.size, self.stride))
+        """Write the patches of a base image: all, or none where it ends in an error.
+
+        Raises DataError where a part of the image or its truth cannot be read.
+        """
+        places = list(spots(name, source.height, source.width, self.size, self.stride))
+        try:
+            return self._cut(name, source, labels, places)
+        except BaseException:  # Ctrl-C too
+            for spot in places:
+                for kind in ("images", "masks"):
+                    self._path(kind, spot).unlink(missing_ok=True)
+            raise
+
+    def _cut(self, name: str, source: Source, labels: Labels | None, places: list[Spot]) -> Counts:
+        counts = Counts()
         with ThreadPoolExecutor(self.threads) as pool:  # decoding and encoding release the GIL
             for start in range(0, len(places), CHUNK):
                 for written, labeled in pool.map(
@@ -78,7 +91,7 @@ class Cutter:
                     counts.labeled += labeled
                     counts.empty += not written
         if source.problems:
-            raise DataError(f"{name}: {source.problems[0]}. Restore the file; what could be read of it is cut.")
+            raise DataError(f"{name}: {source.problems[0]}. Restore the file; no patch of it is kept.")
         return counts
 
     def _write(self, spot: Spot, source: Source, labels: Labels | None) -> tuple[bool, bool]:
@@ -88,8 +101,7 @@ class Cutter:
         image, valid = source.read(*window)
         if valid is not None and not valid.any():
             return False, False
-        folder = self.root / FOLDER
-        write_picture(folder / "images" / f"{spot.name}.png", image[..., ::-1])
+        write_picture(self._path("images", spot), image[..., ::-1])
         if labels is None:
             return True, False
         mask = labels.read(*window)
@@ -98,8 +110,11 @@ class Cutter:
         labeled = float((mask != IGNORE_INDEX).mean())
         if labeled == 0 or labeled < self.min_labeled:
             return True, False
-        write_picture(folder / "masks" / f"{spot.name}.png", mask)
+        write_picture(self._path("masks", spot), mask)
         return True, True
+
+    def _path(self, kind: str, spot: Spot) -> Path:
+        return self.root / FOLDER / kind / f"{spot.name}.png"
 
 
 def write_picture(path: Path, pixels: NDArray[np.uint8]) -> None:

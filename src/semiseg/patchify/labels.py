@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -71,15 +72,15 @@ class Drawn(Labels):
 
 
 class Polygons:
-    """A file of polygons with the class of each in a column.
+    """A file of polygons with the class of each in a column; `passed_over` says what else it holds, None if nothing.
 
     Raises ConfigError for a missing library or column and for an unknown class, and DataError for a file that cannot be
-    read or has no CRS.
+    read, has no CRS or no polygon.
     """
 
     def __init__(self, path: Path, column: str, classes: ClassMap, outside: int) -> None:
         self.path, self.outside = path, outside
-        meta, geometries, columns = read_vector(path)
+        meta, geometries, columns, self.passed_over = only_polygons(path, *read_vector(path))
         if column not in columns:
             raise ConfigError(
                 f"{path} has no column {column!r} for the class. {near(column, columns)} Give class_column=."
@@ -132,6 +133,26 @@ def read_vector(path: Path) -> tuple[Mapping[str, Any], NDArray[Any], dict[str, 
     there = ~(shapely.is_missing(geometries) | shapely.is_empty(geometries))
     columns = {str(name): value[there] for name, value in zip(meta["fields"], values, strict=True)}
     return meta, geometries[there], columns
+
+
+def only_polygons(
+    path: Path, meta: Mapping[str, Any], geometries: NDArray[Any], columns: dict[str, NDArray[Any]]
+) -> tuple[Mapping[str, Any], NDArray[Any], dict[str, NDArray[Any]], str | None]:
+    """The rows that have an area, and a sentence about the others: a line would be drawn as wide as a pixel.
+
+    Raises DataError where no row has one.
+    """
+    import shapely
+
+    flat = np.isin(shapely.get_type_id(geometries), [shapely.GeometryType.POLYGON, shapely.GeometryType.MULTIPOLYGON])
+    if flat.all():
+        return meta, geometries, columns, None
+    others = Counter(geometry.geom_type for geometry in geometries[~flat])
+    named = ", ".join(f"{number:,} {kind}" for kind, number in sorted(others.items()))
+    if not flat.any():
+        raise DataError(f"{path} holds no polygons but {named}. Draw the areas of the classes as polygons.")
+    said = f"{path}: {named} of {len(geometries):,} features are no polygons and are passed over."
+    return meta, geometries[flat], {name: values[flat] for name, values in columns.items()}, said
 
 
 def class_id(value: Any, classes: ClassMap, path: Path) -> int:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock, Timeout
 from hydra.core.hydra_config import HydraConfig
@@ -17,6 +17,7 @@ from rich.text import Text
 from semiseg.builder import build_bundle
 from semiseg.config import check_missing, settings
 from semiseg.console import tolerant
+from semiseg.data.masks import SKIPPING
 from semiseg.engine.device import pick_device
 from semiseg.errors import ConfigError, DataError
 from semiseg.evaluation.subject import check_classes, data_of
@@ -29,9 +30,9 @@ from semiseg.prediction.outputs import Outputs
 from semiseg.prediction.pipeline import run_pipeline
 from semiseg.prediction.place import geo
 from semiseg.prediction.planes import Held, Part, Planes
-from semiseg.prediction.progress import Meter
+from semiseg.prediction.progress import Meter, counted
 from semiseg.prediction.reading import Hooks, Job, Tiling
-from semiseg.prediction.record import Record, describe
+from semiseg.prediction.record import Entry, Record, describe
 from semiseg.prediction.sources import is_raster, open_source
 from semiseg.prediction.visualize import explain_job, thresholds_of
 from semiseg.printable import printable
@@ -129,13 +130,14 @@ class Prediction:
         self.key = str(sorted(description.items()))
         self.thresholds = thresholds_of(trained.config, trained.classes.names)
         self.failed: list[str] = []
+        self.remarks: Counter[str] = Counter()
         self.drawn = 0
 
     def run(self, items: Sequence[Item]) -> None:
         """Predict what is not finished yet, then write areas.csv."""
         left = [n for n, item in enumerate(items) if not self.is_finished(item)]
-        self.say(f"{len(items) - len(left):,} of {len(items):,} images are predicted already" if len(left) < len(items)
-                 else f"{len(items):,} images to predict")  # fmt: skip
+        self.say(f"{len(items) - len(left):,} of {counted(len(items), 'image')} are predicted already"
+                 if len(left) < len(items) else f"{counted(len(items), 'image')} to predict")  # fmt: skip
         rasters = any(is_raster(items[n].path) for n in left)
         with Meter(self.terminal, len(left)) as meter:
             hooks = Hooks(self.open, self.planes, self.finish, self.fail, meter.advance)
@@ -143,9 +145,10 @@ class Prediction:
                 self.predict((items[n] for n in left), hooks)
         if "areas" in self.cfg.outputs:
             write_areas(self.out / "areas.csv", lambda: newest(self.record), self.trained.classes)
-        self.say(
-            f"{meter.pixels / 1e6:,.1f} megapixels at {meter.megapixels_per_second:.1f} a second. Written: {self.out}"
-        )
+        for kind, number in self.remarks.items():
+            if number > 1:
+                self.say(f"Warning: {number:,} images have {kind}.", style="yellow")
+        self.say(f"{meter.total()}. Written: {self.out}")
 
     def predict(self, items: Iterator[Item], hooks: Hooks) -> None:
         run_pipeline(self.trained, items, self.cfg.tiling, hooks, self.trained.device, self.cfg.reading_threads)
@@ -161,6 +164,7 @@ class Prediction:
 
     def planes(self, job: Job) -> tuple[Planes, int]:
         """In memory for one tile; in a part file for more, with the rows that an interrupted call left there."""
+        self.remark(job)
         height, width = job.source.height, job.source.width
         if job.single:
             return Held(height, width), 0
@@ -182,9 +186,16 @@ class Prediction:
             job.planes.remove()
             _remove_empty(job.planes.path.parent, self.out)
 
+    def remark(self, job: Job) -> None:
+        """What is odd about an image; of each kind the first only, since a folder may hold thousands alike."""
+        for kind, sentence in job.source.remarks.items():
+            self.remarks[kind] += 1
+            if self.remarks[kind] == 1:
+                self.say(f"Warning: {job.item.path}: {sentence}", style="yellow")
+
     def fail(self, item: Item, error: DataError) -> None:
         self.failed.append(str(item.path))
-        self.say(f"Not predicted: {error}", style="yellow")
+        self.say(f"Not predicted: {str(error).replace(SKIPPING, '')}", style="yellow")
 
     def conclude(self) -> None:
         """Raises DataError where something could not be read, this time or in an earlier call."""
@@ -194,20 +205,22 @@ class Prediction:
             self.say(f"{entry.image}: {entry.problems[0]}{more}; no data there", style="yellow")
         said = []
         if self.failed:
-            said.append(f"{len(self.failed):,} images cannot be read, the first is {self.failed[0]}")
+            first = f", the first is {self.failed[0]}" if len(self.failed) > 1 else f": {self.failed[0]}"
+            said.append(f"{counted(len(self.failed), 'image')} cannot be read{first}")
         if holes:
-            said.append(f"{len(holes):,} have blocks that cannot be read, the first is {holes[0].image}")
+            have = "has" if len(holes) == 1 else "have"
+            said.append(f"{len(holes):,} {have} blocks that cannot be read, the first is {holes[0].image}")
         if said:
-            raise DataError(f"{' and '.join(said)}. All else is predicted; repair them and call again.")
+            rest = "All else is predicted" if self.record.finished else "Nothing is predicted"
+            raise DataError(f"{' and '.join(said)}. {rest}; repair what is named and call again.")
 
     def say(self, line: str, style: str = "") -> None:
         self.terminal.print(Text(printable(line), style=style), soft_wrap=True)
 
 
-def newest(record: Record) -> Iterator[Any]:
-    """The last entry of every image."""
-    last = {entry.image: number for number, entry in enumerate(record.entries())}
-    return (entry for number, entry in enumerate(record.entries()) if last[entry.image] == number)
+def newest(record: Record) -> Iterator[Entry]:
+    """The last entry of every image, by name."""
+    return record.newest()
 
 
 def _remove_empty(folder: Path, out: Path) -> None:

@@ -27,6 +27,7 @@ class Source(ABC):
 
     def __init__(self) -> None:
         self.problems: list[str] = []  # blocks that cannot be read, one sentence each
+        self.remarks: dict[str, str] = {}  # what its owner should know although it is read: a kind and a sentence
 
     @abstractmethod
     def read(self, top: int, left: int, height: int, width: int) -> tuple[UInt8, Flags | None]:

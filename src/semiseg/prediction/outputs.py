@@ -21,7 +21,7 @@ from semiseg.prediction.place import Place, geo
 from semiseg.prediction.planes import CLASSES, CONFIDENCE, STRIP_ROWS, Planes
 from semiseg.prediction.polygons import has_geopackage, write_geojson, write_geopackage
 from semiseg.prediction.reading import Job
-from semiseg.prediction.record import Entry
+from semiseg.prediction.record import PIXELS, Entry
 from semiseg.prediction.sources import is_raster
 
 UInt8 = NDArray[np.uint8]
@@ -77,7 +77,7 @@ class Outputs:
         modified = job.item.path.stat().st_mtime_ns
         scale = measure(source.place, source.height, source.width)
         pixels, hectares = count_classes(planes, self.classes.num_classes, scale)
-        method = "pixels" if scale is None else scale.method
+        method = PIXELS if scale is None else scale.method
         return Entry(job.item.name, source.height, source.width, pixels, hectares, method, source.problems, modified)
 
 

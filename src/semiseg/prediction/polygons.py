@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -56,12 +57,28 @@ def write_geojson(path: Path, planes: Planes, place: Place | None, classes: Clas
             if crs is not None and geometries:
                 geometries = geo().warp.transform_geom(crs, WGS84, geometries, precision=DIGITS)
             for area, geometry in zip(block, geometries, strict=True):
-                feature = {"type": "Feature", "properties": properties(area, classes), "geometry": geometry}
+                feature = {"type": "Feature", "properties": properties(area, classes), "geometry": wound(geometry)}
                 file.write(separator + json.dumps(feature, ensure_ascii=False).encode())
                 separator = b",\n"
         file.write(b"\n]}\n")
 
     write_atomically(path, write)
+
+
+def wound(geometry: Mapping[str, Any]) -> dict[str, Any]:
+    """A polygon or several with outer rings counter-clockwise and holes clockwise, as RFC 7946 wants them."""
+    several = geometry["type"] == "MultiPolygon"
+    polygons = [
+        [ring if _is_counter_clockwise(ring) == (number == 0) else ring[::-1] for number, ring in enumerate(rings)]
+        for rings in (geometry["coordinates"] if several else [geometry["coordinates"]])
+    ]
+    return {"type": geometry["type"], "coordinates": polygons if several else polygons[0]}
+
+
+def _is_counter_clockwise(ring: Sequence[Sequence[float]]) -> bool:
+    """By the sum under its edges, from its first point: far from the origin the products would drown the area."""
+    y0 = ring[0][1]
+    return sum((b[0] - a[0]) * (a[1] + b[1] - 2 * y0) for a, b in pairwise(ring)) < 0
 
 
 def properties(area: Area, classes: ClassMap) -> dict[str, Any]:

@@ -40,10 +40,26 @@ class Meter:
             self._said = time.monotonic()
             self.terminal.print(self.status(), highlight=False)
 
-    @property
-    def megapixels_per_second(self) -> float:
-        return self.pixels / 1e6 / max(1e-9, time.monotonic() - self.began)
+    def per_second(self) -> str:
+        return f"{in_pixels(self.pixels / max(1e-9, time.monotonic() - self.began))}/s"
 
     def status(self) -> str:
         whole = f"{self.done:,.0f}" if self.images > 1 else f"{self.done:.1%}"
-        return f"{whole} of {self.images:,} images, {self.megapixels_per_second:.1f} megapixels/s"
+        return f"{whole} of {counted(self.images, 'image')}, {self.per_second()}"
+
+    def total(self) -> str:
+        """What was predicted at last, and how fast."""
+        return f"{in_pixels(self.pixels)} at {self.per_second()}" if self.pixels else "Nothing new is predicted"
+
+
+def counted(number: int, noun: str) -> str:
+    """A number of things: 1 image, 2 images."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def in_pixels(number: float) -> str:
+    """Pixels in the largest unit of which there is one."""
+    for unit, name in ((1e6, "megapixels"), (1e3, "kilopixels")):
+        if number >= unit:
+            return f"{number / unit:,.1f} {name}"
+    return f"{number:,.0f} pixels"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,19 @@ from semiseg.errors import ConfigError, DataError
 from semiseg.prediction.images import Flags, Source, UInt8
 from semiseg.prediction.place import Place, geo
 
+SAMPLE, SAMPLES = 64, 4  # pixels a side of a window, and windows along each side, that tell how bright a raster is
+DARK = "values that are nearly black without stretch=[LOW,HIGH]"
+NO_TRANSFORM = "a CRS but no transform"
+
 
 class Raster(Source):
     """A raster that rasterio opens, read window by window.
 
     - Red, green and blue are the bands that say so, else the first three; a raster of one or two is grey.
-    - 16 bits become 8 as in training, by dividing by 257. `stretch` (low, high) maps that range to 0 to 255 instead,
-      and is needed for other types, whose range nobody knows.
+    - 16 bits become 8 as in training, by dividing by 257, and other whole numbers of up to 16 bits (NBITS) likewise.
+      `stretch` (low, high) maps that range to 0 to 255 instead, and is needed for types whose range nobody knows.
+    - Values that use but the darkest eighth of 16 bits are remarked on: they were meant for another range.
+    - A CRS without a transform or control points is remarked on and is no place: every raster would lie at 0, 0.
     - Where the raster has nodata, a mask, or full transparency in an alpha band, it has no data.
     - A block that cannot be read has no data either, and is named in `problems`.
 
@@ -33,12 +40,22 @@ class Raster(Source):
         self._local, self._opened, self._lock = threading.local(), [], threading.Lock()
         dataset = self._dataset()
         self.height, self.width = dataset.height, dataset.width
-        gcps, gcps_crs = dataset.gcps
-        transform = geo().transform.from_gcps(gcps) if gcps else dataset.transform
-        self.place = Place(dataset.crs or gcps_crs, transform, tuple(gcps))
+        self.place = self._place(dataset)
         self.bands = color_bands(dataset)
         self.palette = _palette(dataset) if len(self.bands) == 1 else None
         self._check_type(dataset.dtypes[self.bands[0] - 1])
+        self.bits = max(bits_of(dataset, band) for band in self.bands)
+        if self.bits > 8 and self.palette is None and stretch is None:
+            self._check_range(dataset)
+
+    def _place(self, dataset: Any) -> Place:
+        gcps, gcps_crs = dataset.gcps
+        if gcps:
+            return Place(dataset.crs or gcps_crs, geo().transform.from_gcps(gcps), tuple(gcps))
+        if dataset.crs and dataset.transform == geo().Affine.identity():
+            self.remarks[NO_TRANSFORM] = "it has a CRS but neither a transform nor control points: pixels are counted."
+            return Place(None, dataset.transform)
+        return Place(dataset.crs, dataset.transform)
 
     def read(self, top: int, left: int, height: int, width: int) -> tuple[UInt8, Flags | None]:
         try:
@@ -106,11 +123,22 @@ class Raster(Source):
                 "stretch=[LOW,HIGH]."
             )
 
+    def _check_range(self, dataset: Any) -> None:
+        """Remark on values that would all become nearly black."""
+        white = 2**self.bits - 1
+        brightest = _brightest(dataset, self.bands)
+        if brightest and brightest < white / 8:
+            meant = 2 ** brightest.bit_length() - 1
+            self.remarks[DARK] = (
+                f"the brightest value found in samples is {brightest:,}, and white would be {white:,}: the network "
+                f"sees it nearly black. Name what is black and white, such as stretch=[0,{meant}]."
+            )
+
     def _to_rgb(self, pixels: NDArray[Any]) -> UInt8:
         """[bands, h, w] -> RGB [h, w, 3]."""
         if self.palette is not None:
             return self.palette[np.clip(pixels[0], 0, 255).astype(np.uint8)]
-        image = np.ascontiguousarray(np.moveaxis(to_eight_bits(pixels, self.stretch), 0, -1))
+        image = np.ascontiguousarray(np.moveaxis(to_eight_bits(pixels, self.stretch, self.bits), 0, -1))
         return np.repeat(image, 3, axis=-1) if len(self.bands) == 1 else image
 
     def _note(self, problem: str) -> None:
@@ -119,15 +147,39 @@ class Raster(Source):
                 self.problems.append(problem)
 
 
-def to_eight_bits(pixels: NDArray[Any], stretch: Sequence[float] | None) -> UInt8:
-    """Pixels of any type as 0 to 255: by the range `stretch`, else 16 bits divided by 257 and rounded."""
+def to_eight_bits(pixels: NDArray[Any], stretch: Sequence[float] | None, bits: int) -> UInt8:
+    """Pixels of any type as 0 to 255: by the range `stretch`, else by that of `bits` bits, rounded."""
     if stretch is not None:
         low, high = stretch
         scaled = (pixels.astype(np.float32) - low) * (255 / (high - low))
         return np.nan_to_num(scaled, nan=0.0).clip(0, 255).round().astype(np.uint8)
-    if pixels.dtype == np.uint16:
-        return ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
-    return np.asarray(pixels, dtype=np.uint8)
+    if bits == 8:
+        return np.asarray(pixels, dtype=np.uint8)
+    white = 2**bits - 1
+    return ((pixels.astype(np.uint32) * 255 + white // 2) // white).clip(max=255).astype(np.uint8)
+
+
+def bits_of(dataset: Any, band: int) -> int:
+    """Bits of the values of a band, which may be fewer than those of its type: a TIFF of 12 bits is read as 16."""
+    stored = dataset.tags(band, ns="IMAGE_STRUCTURE").get("NBITS")
+    return int(stored) if stored else 8 * np.dtype(dataset.dtypes[band - 1]).itemsize
+
+
+def _brightest(dataset: Any, bands: list[int]) -> int | None:
+    """The highest value in small windows all over a raster; None where they hold no data."""
+    tall, wide = (min(side, SAMPLE) for side in dataset.shape)
+    tops, lefts = (
+        sorted({round(share * (side - length)) for share in np.linspace(0, 1, SAMPLES).tolist()})
+        for side, length in zip(dataset.shape, (tall, wide), strict=True)
+    )
+    found = []
+    for top, left in product(tops, lefts):
+        try:
+            values = dataset.read(bands, window=geo().windows.Window(left, top, wide, tall), masked=True)
+        except geo().errors.RasterioError:  # of blocks that `read` will name
+            continue
+        found += [int(values.max())] if values.count() else []
+    return max(found, default=None)
 
 
 def color_bands(dataset: Any) -> list[int]:

@@ -15,6 +15,7 @@ from semiseg.errors import ConfigError
 from semiseg.tracking.local import append_text, write_json
 
 SETTINGS, FINISHED = "predict.json", "finished.jsonl"
+PIXELS = "pixels"  # the method of areas that are not measured in hectares
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Entry:
     width: int
     pixels: list[int]
     hectares: list[float] | None = None  # None: the image has no place on Earth
-    method: str = "pixels"  # of the areas
+    method: str = PIXELS  # of the areas
     problems: list[str] = field(default_factory=list)
     modified: int = 0  # nanoseconds: when the image was last written, as it was predicted
 
@@ -66,14 +67,32 @@ class Record:
 
     def entries(self) -> Iterator[Entry]:
         """The finished images; of one that was predicted again, every entry. A line cut by a kill is passed over."""
+        return (entry for _, entry in self._lines())
+
+    def newest(self) -> Iterator[Entry]:
+        """The last entry of every image, by name. Only the places of their lines are held: there may be very many."""
+        places = {entry.image: place for place, entry in self._lines()}
+        if not places:
+            return
+        with self.file.open("rb") as lines:
+            for image in sorted(places):
+                lines.seek(places[image])
+                yield Entry(**json.loads(lines.readline()))
+
+    def _lines(self) -> Iterator[tuple[int, Entry]]:
+        """Every entry with the place of its line."""
         if not self.file.is_file():
             return
-        with self.file.open(encoding="utf-8") as lines:
+        with self.file.open("rb") as lines:
+            place = 0
             for line in lines:
                 try:
-                    yield Entry(**json.loads(line))
+                    entry = Entry(**json.loads(line))
                 except (ValueError, TypeError):
-                    continue
+                    entry = None
+                if entry is not None:
+                    yield place, entry
+                place += len(line)
 
 
 def fingerprint(weights: Path) -> str:

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import re
+import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,7 @@ from semiseg.console import tolerant
 from semiseg.errors import ConfigError, SemisegError
 from semiseg.prediction.record import fingerprint
 from semiseg.registry.fetch import WEIGHTS_TAG
-from semiseg.registry.store import NAME, SCHEME, client_of, tracking_uri, unreachable
+from semiseg.registry.store import NAME, SCHEME, client_of, unreachable
 from semiseg.tracking.connection import connect, get_run
 from semiseg.tracking.naming import SQLITE, hide_password, store_uri
 from semiseg.tracking.state import TrackingState
@@ -184,15 +185,22 @@ def tags_of(trained: Trained) -> dict[str, str]:
 
 
 def show(version: ModelVersion, trained: Trained, uri: str) -> None:
-    """Name, version, and what to type next."""
+    """Name, version, and what to type next, where no variable names the store and from any folder."""
     reference = f"{SCHEME}{version.name}/{version.version}"
     quoted = f'"{reference}"' if " " in reference else reference
-    variable = "set" if os.name == "nt" else "export"
-    lines = [f"Registered {trained.name} as {version.name}, version {version.version}: run={reference}"]
-    if uri != tracking_uri():
-        lines.append(f"Here first:  {variable} MLFLOW_TRACKING_URI={hide_password(uri)}")
-    lines.append(f"Evaluate:    semiseg evaluate run={quoted}")
-    lines.append(f"Serve:       mlflow models serve -m {quoted} --env-manager local --port 5001")
+    lines = [
+        f"Registered {trained.name} as {version.name}, version {version.version}: run={reference}",
+        f"Once first:  {set_variable('MLFLOW_TRACKING_URI', hide_password(uri), os.name == 'nt')}",
+        f"Evaluate:    semiseg evaluate run={quoted}",
+        f"Serve:       mlflow models serve -m {quoted} --env-manager local --port 5001",
+    ]
     terminal = Terminal(file=tolerant(sys.stdout), highlight=False)
     for line in lines:
         terminal.print(Text(line), soft_wrap=True)
+
+
+def set_variable(name: str, value: str, windows: bool) -> str:
+    """The line that sets an environment variable, whatever spaces the value holds."""
+    if windows:
+        return f'set "{name}={value}"    (PowerShell: $env:{name} = "{value}")'
+    return f"export {name}={shlex.quote(value)}"
