@@ -56,6 +56,8 @@ def test_a_version_of_the_registry_is_the_folder_it_was_downloaded_to(
     assert path_of("models:/soil/1") == path_of(Path("models:/soil@best")) == run
     assert asked == ["models:/soil/1", "models:/soil@best"]
     assert path_of(str(run)) == path_of(run) == run
+    with pytest.raises(ConfigError, match="run=models:soil: give a registered model as run=models:/soil/1"):
+        path_of("models:soil")
     assert load_trained("models:/soil/1", CPU).folder == load_predictor("models:/soil/1", CPU).folder == run
 
 
