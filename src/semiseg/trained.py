@@ -112,7 +112,7 @@ def path_of(run: str | Path) -> Path:
     if not text.startswith(REGISTERED):
         if text.startswith("models:"):
             name = text.removeprefix("models:") or "NAME"
-            raise ConfigError(f"run={text}: give a registered model as run=models:/{name}/1 or run=models:/{name}/latest.")
+            raise ConfigError(f"run={text}: give a registered model as run=models:/{name}/1, or .../latest.")
         return Path(run).expanduser()
     from semiseg.registry.fetch import fetch  # here, because MLflow is heavy and few runs are registered
 
