@@ -88,7 +88,7 @@ def test_a_write_that_breaks_off_leaves_the_checkpoint_before_it(finished, refus
 def test_a_full_disk_at_the_start(place, refused, monkeypatch: pytest.MonkeyPatch):
     """What no file is named for is reported with the run's folder."""
 
-    def no_space(path: Path, text: str) -> None:
+    def no_space(path: Path, text: str, durable: bool = False) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr("semiseg.run_folder.write_text", no_space)

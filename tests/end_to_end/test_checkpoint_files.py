@@ -103,9 +103,9 @@ def test_moments(place, saved, scores):
     scores(0.2, 0.5, 0.3, 0.5, 0.4)
     every = ("trainer.eval_every=1", "trainer.save_latest_every=2", "trainer.save_every=3")
     assert place.train_small("name=run", "trainer.max_steps=5", *every) == 0
-    latest = ["latest_checkpoint.pth", "latest_model.pth"]
+    latest = ["latest_model.pth", "latest_checkpoint.pth"]
     best, numbered = ["best_model.pth"], ["checkpoint_3.pth"]
-    by_step = ["--", *best, "--", *best, *latest, "--", *latest, *numbered, "--", *latest, "--", *latest]
+    by_step = ["--", *best, "--", *best, *latest, "--", *numbered, *latest, "--", *latest, "--", *latest]
     assert saved == [*by_step, "final_model.pth"]
     assert place.run("run").load()["best_step"] == 2
     assert place.run("run").load("checkpoint_3.pth")["iteration"] == 3
@@ -116,6 +116,6 @@ def test_early_stopping(place, saved, scores):
     scores(0.2, 0.5, 0.3, 0.4)
     typed = ("trainer.max_steps=9", "trainer.eval_every=1", "trainer.early_stop_patience=2")
     assert place.train_small("name=run", *typed) == 0
-    assert saved[-4:] == ["--", "latest_checkpoint.pth", "latest_model.pth", "final_model.pth"]
+    assert saved[-4:] == ["--", "latest_model.pth", "latest_checkpoint.pth", "final_model.pth"]
     summary = place.run("run").summary()
     assert (summary["status"], summary["steps"], summary["best_step"]) == ("stopped early", 4, 2)
