@@ -223,6 +223,7 @@ def test_classes_that_do_not_fit(
     second = copy_of(trained_run, tmp_path / "second")
     summary = summary_of(second)
     summary["classes"] = ["soil", "road", "tree"]
+    summary["colors"] = dict(zip(summary["classes"], summary["colors"].values(), strict=True))
     (second / "summary.json").write_text(json.dumps(summary), encoding="utf-8")
     assert "soil, road, tree" in refused(capsys, semiseg("evaluate", f"run=[{run},{second.as_posix()}]"))
 
