@@ -251,9 +251,11 @@ def test_an_interrupted_run_says_how_to_continue(place, stop_at, capfd: pytest.C
     assert "then    python compare.py runs=out" in capfd.readouterr().out
 
 
-def test_a_run_that_stopped_before_its_first_checkpoint_says_so(place, stop_at, refused, capfd):
+def test_a_run_that_stopped_before_its_first_checkpoint_says_so_and_is_started_anew(place, stop_at, refused, capfd):
     stop_at("_train_step", 1)
     assert place.train_small("name=early") == 130
     assert "before the first checkpoint" in capfd.readouterr().out
     refused(place.command("resume=true", "name=early"), "holds no checkpoint, so there is nothing to resume")
-    refused(place.train_small("name=early"), "no checkpoint to continue from", "remove the folder")
+    assert place.train_small("name=early") == 0
+    assert place.run("early").summary()["status"] == "finished"
+    assert [line["step"] for line in place.run("early").metrics() if "lr/student" in line] == [1, 2]
