@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import cv2
@@ -25,6 +26,14 @@ SALAK_CLASSES = (
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest file first: a process that starts it last keeps the other ones waiting."""
     items.sort(key=lambda item: item.path.name != "test_kill.py")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def heeded_signals() -> None:
+    """What started the tests may ignore signals (nohup, a shell's background), and all that they start would too."""
+    for name, handler in (("SIGINT", signal.default_int_handler), ("SIGHUP", signal.SIG_DFL)):
+        if hasattr(signal, name) and signal.getsignal(getattr(signal, name)) == signal.SIG_IGN:
+            signal.signal(getattr(signal, name), handler)
 
 
 @pytest.fixture(scope="session", autouse=True)
