@@ -13,7 +13,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.end_to_end.conftest import DEFAULTS, RunFiles, plant, with_defaults
+from tests.end_to_end.conftest import DEFAULTS, RunFiles, place, plant, planted, with_defaults
+
+__all__ = ["place", "planted"]  # fixtures of the end-to-end tests that these need too
 
 LONG = os.environ.get("SEMISEG_FAULTS") == "long"
 PRELOADED = ["semiseg.train", "semiseg.sweep.launcher", "mlflow", "mlflow.store.tracking.sqlalchemy_store", "cv2"]

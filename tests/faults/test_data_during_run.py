@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from tests.end_to_end.conftest import SIDE, Workplace, plant, workplace
+from tests.end_to_end.conftest import SIDE, Workplace
 from torch import nn
 from torch.utils.data import Dataset
 
@@ -39,19 +39,6 @@ from semiseg.samples import predict_examples
 PATCH = "salak-1-1/images/east_1_patch_0_0.png"  # labelled
 FLIPS = 200
 forks = pytest.mark.skipif(sys.platform != "linux", reason="workers are not forked here")
-
-
-@pytest.fixture(scope="module")
-def planted(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("planted") / "data"
-    plant(root)
-    return root
-
-
-@pytest.fixture
-def place(tmp_path: Path, planted: Path) -> Iterator[Workplace]:
-    with workplace(tmp_path, planted) as place:
-        yield place
 
 
 @pytest.fixture

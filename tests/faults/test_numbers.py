@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
-from tests.end_to_end.conftest import RunFiles, Workplace, plant, workplace
+from tests.end_to_end.conftest import RunFiles
 from tests.end_to_end.test_resume import assert_same, trained_state
 
 from semiseg.engine.engine import Engine
@@ -17,15 +16,6 @@ from semiseg.methods import SemiSupervised
 
 SELF_TRAINING = ("pseudo_label=softmax_global", "pseudo_label.start_step=0", "optim.ema_decay=0.9")
 SMALL = ("trainer.max_steps=6", "trainer.eval_every=3", "trainer.save_latest_every=1", "trainer.save_every=4")
-
-
-@pytest.fixture
-def place(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workplace]:
-    """A folder with the tiny data set, in which commands are typed."""
-    root = tmp_path_factory.mktemp("planted") / "data"
-    plant(root)
-    with workplace(tmp_path, root) as place:
-        yield place
 
 
 @pytest.fixture

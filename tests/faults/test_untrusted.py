@@ -7,7 +7,7 @@ import json
 import os
 import pickle
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -17,7 +17,7 @@ import pytest
 import torch
 from benchmarks.run_folders import make_run
 from omegaconf import OmegaConf
-from tests.end_to_end.conftest import Workplace, plant, process_state, workplace
+from tests.end_to_end.conftest import Workplace, process_state
 from torch import nn
 
 from semiseg.cli import run_verb
@@ -34,19 +34,6 @@ from semiseg.tracking.mlflow import MLflowTracker
 SETTING = "data.labeled_list"
 SOURCES = ["east_1", "east_2", "kebun čš"]
 PROJECT = Path(__file__).parents[2]
-
-
-@pytest.fixture(scope="module")
-def planted(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("planted") / "data"
-    plant(root)
-    return root
-
-
-@pytest.fixture
-def place(tmp_path: Path, planted: Path) -> Iterator[Workplace]:
-    with workplace(tmp_path, planted) as place:
-        yield place
 
 
 def link(path: Path, target: Path) -> None:

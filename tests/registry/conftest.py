@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,8 +15,8 @@ import numpy as np
 import pytest
 import torch
 from omegaconf import OmegaConf
+from tests.evaluation.conftest import run_verb
 
-from semiseg.cli import main
 from semiseg.models import LightweightDSConv
 from semiseg.tracking.mlflow import MLflowTracker
 
@@ -41,18 +40,6 @@ def write_run(folder: Path, seed: int = 0) -> Path:
     return folder
 
 
-def call(verb: str, *overrides: str) -> int:
-    """The exit status of a verb, run in this process."""
-    before = sys.argv
-    try:
-        main([verb, *overrides])
-    except SystemExit as stop:
-        return int(stop.code or 0)
-    finally:
-        sys.argv = before
-    return 0
-
-
 @pytest.fixture(scope="session")
 def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A working directory whose runs/ has a tracked run, `semiseg/first`, that ended as KILLED; it is version 1 of
@@ -65,7 +52,9 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
         tracker = MLflowTracker("systems", root=place / "runs")
         tracker.start("first", {}, run_dir=folder)
         tracker.finish("KILLED")
-        assert call("register", f"run={folder.relative_to(place).as_posix()}", "name=landcover", "alias=champion") == 0
+        assert (
+            run_verb("register", f"run={folder.relative_to(place).as_posix()}", "name=landcover", "alias=champion") == 0
+        )
     return place
 
 

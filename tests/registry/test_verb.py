@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.registry.conftest import call, write_run
+from tests.evaluation.conftest import run_verb
+from tests.registry.conftest import write_run
 
 from semiseg.errors import CheckpointError, ConfigError, SemisegError
 from semiseg.registry import set_variable
@@ -65,12 +66,12 @@ def test_it_is_downloaded_once(here: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_other_verbs_take_it(here: Path, tmp_path: Path) -> None:
-    assert call("history", "run=models:/landcover@champion", f"out={tmp_path.as_posix()}") == 0
+    assert run_verb("history", "run=models:/landcover@champion", f"out={tmp_path.as_posix()}") == 0
     assert (tmp_path / "history.png").is_file()
 
 
 def test_the_figure_of_a_registered_run_is_not_left_in_the_cache(here: Path) -> None:
-    assert call("history", "run=models:/landcover/1") == 0
+    assert run_verb("history", "run=models:/landcover/1") == 0
     assert (here / "history.png").is_file() and not list((here / "runs" / "cache").rglob("history.png"))
 
 
@@ -119,7 +120,7 @@ def test_an_untracked_run_gets_a_run_and_a_damaged_artifact_is_refused(
     here: Path, client: Any, artifacts: Callable[[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = write_run(tmp_path / "second", seed=1)
-    assert call("register", f"run={folder.as_posix()}", "name=untracked") == 0
+    assert run_verb("register", f"run={folder.as_posix()}", "name=untracked") == 0
     said = capsys.readouterr().out
     assert "run=models:/untracked/1" in said and "mlflow models serve -m models:/untracked/1" in said
     assert f"MLFLOW_TRACKING_URI={store_uri(None, here / 'runs')}" in said.replace("'", "")
@@ -154,7 +155,7 @@ def test_a_mistake_is_one_message_and_registers_nothing(
     here: Path, client: Any, capsys: pytest.CaptureFixture[str], overrides: list[str], said: str
 ) -> None:
     before = {model.name for model in client.search_registered_models()}
-    assert call("register", "run=runs/semiseg/first", *overrides) == 1
+    assert run_verb("register", "run=runs/semiseg/first", *overrides) == 1
     printed = capsys.readouterr()
     assert said in printed.err and printed.err.count("\n") == 1 and "Traceback" not in printed.err
     assert {model.name for model in client.search_registered_models()} == before

@@ -12,7 +12,8 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from tests.registry.conftest import call, write_run
+from tests.evaluation.conftest import run_verb
+from tests.registry.conftest import write_run
 
 from semiseg.serve import ServeConfig, address_of
 
@@ -61,7 +62,7 @@ def test_a_mistake_is_one_message(
     run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, override: str, said: str
 ) -> None:
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
-    assert call("serve", f"run={run.as_posix()}", "open=false", override) == 1
+    assert run_verb("serve", f"run={run.as_posix()}", "open=false", override) == 1
     printed = capsys.readouterr().err
     assert said in printed and printed.count("\n") == 1
 
@@ -72,7 +73,7 @@ def test_a_port_that_is_taken_is_named(
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        assert call("serve", f"run={run.as_posix()}", "open=false", f"port={port}") == 1
+        assert run_verb("serve", f"run={run.as_posix()}", "open=false", f"port={port}") == 1
     assert f"port={port} cannot be served" in capsys.readouterr().err
 
 
