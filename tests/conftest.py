@@ -7,10 +7,14 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch reads it, and for the processes that tests start
+
 import cv2
 import numpy as np
 import pytest
 import torch
+from hydra._internal.hydra import Hydra
+from hydra.types import RunMode
 
 PROJECT = Path(__file__).parents[1]
 SALAK_CLASSES = (
@@ -49,8 +53,21 @@ def signals_left_as_they_were(heeded_signals: None) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
+def composed_once() -> Iterator[None]:
+    """Hydra composes a config twice, the first time to learn `hydra.mode`: here only what is typed sets it."""
+
+    def typed_mode(hydra: Hydra, config_name: str | None, overrides: list[str]) -> RunMode | None:
+        typed = [each.partition("=")[2] for each in overrides if each.startswith("hydra.mode=")]
+        return RunMode[typed[-1]] if typed else None
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Hydra, "get_mode", typed_mode)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
 def one_thread() -> None:
-    """Tiny tensors are slower on many threads, and machines that test are shared."""
+    """Tiny tensors are slower on many threads, which wait for each other where several tests run."""
     torch.set_num_threads(1)
     cv2.setNumThreads(0)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import json
-import os
 import re
 import shlex
 import subprocess
@@ -229,7 +228,6 @@ def test_the_example_pseudo_labeler_trains_from_its_own_folder(examples: Path, s
     run = subprocess.run(
         [sys.executable, "-m", "semiseg", "train", "--config-dir=recipes", *settings],
         cwd=examples,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
         timeout=300,

@@ -80,7 +80,7 @@ def trained_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     model = {"name": "lightweight", "_target_": "semiseg.models.LightweightDSConv", "encoder_weights": None}
     config = {
         "model": model,
-        "trainer": {"channels_last": True},
+        "trainer": {"channels_last": True, "eval_batch_size": 2},
         "pseudo_label": {},
         "data": {"class_thresholds": None},
     }

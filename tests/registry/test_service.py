@@ -104,7 +104,7 @@ def server(here: Path) -> Iterator[str]:
     uri = f"sqlite:///{(here / 'runs' / 'mlflow.db').as_posix()}"
     quiet = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"}
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])  # MLflow calls uvicorn by its name
-    environment = os.environ | quiet | {"MLFLOW_TRACKING_URI": uri, "OMP_NUM_THREADS": "1", "PATH": path}
+    environment = os.environ | quiet | {"MLFLOW_TRACKING_URI": uri, "PATH": path}
     with (here / "serve.log").open("w") as log:
         process = subprocess.Popen(
             [*command, "--env-manager", "local", "--host", "127.0.0.1", "--port", port],

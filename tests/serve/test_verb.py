@@ -29,7 +29,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.skipif(os.name == "nt", reason="Ctrl-C cannot be sent to one process")
 def test_it_serves_this_machine_alone_and_ends_with_one_line(run: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "semiseg", "serve", f"run={run.as_posix()}", "port=0", "open=false", "device=cpu"]
-    environment = os.environ | {"TMPDIR": str(tmp_path), "OMP_NUM_THREADS": "1"}
+    environment = os.environ | {"TMPDIR": str(tmp_path)}
     process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     try:
         assert process.stdout is not None

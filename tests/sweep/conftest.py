@@ -58,7 +58,6 @@ def private_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator
     monkeypatch.setattr(sys, "argv", ["semiseg"])
     monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     state = Singleton.get_state()
     GlobalHydra.instance().clear()
     yield
