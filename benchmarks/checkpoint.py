@@ -22,7 +22,7 @@ from pathlib import Path
 import torch
 
 from semiseg.engine.writer import snapshot
-from semiseg.train import Run
+from semiseg.run import Run
 from step import Repeated, make_run
 
 DEFAULTS = ["model=v1", "model.encoder=resnet101", "model.encoder_weights=null", "optim=sgd_polynomial",

@@ -5,12 +5,16 @@
 Two inputs: a folder of PNG patches of 256x256 pixels, and one GeoTIFF of side x side pixels. `predict` is everything
 from opening the files to the last output under its name, loading the model left out; `bare` is nothing but the
 network's probabilities of the same tiles, in the same batches, decoded and stacked before. It should reach 85 %.
-The peak is the memory of the process after each input.
+
+On a machine that does other work as well the clock says little: the share of processor time stands beside it, and what
+a tile costs without the network (one that answers at once with what it remembers), in all threads and in the main one,
+which is what bounds the speed where the network runs on a GPU. The peak is the memory of the process after each input.
 """
 
 from __future__ import annotations
 
 import itertools
+import os
 import shutil
 import statistics
 import sys
@@ -19,7 +23,7 @@ import time
 from collections.abc import Callable
 from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -99,29 +103,69 @@ def bare(trained: Trained, batches: list[Tensor]) -> Callable[[], None]:
     return run
 
 
-def seconds(work: Callable[[], None]) -> float:
-    begin = time.perf_counter()
+class Remembered:
+    """A system that costs nothing: its probabilities are those of the first batch of the same shape."""
+
+    def __init__(self, trained: Trained) -> None:
+        self.trained = trained
+        self._found: dict[torch.Size, Tensor] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.trained, name)
+
+    def probabilities(self, images: Tensor) -> Tensor:
+        if images.shape not in self._found:
+            self._found[images.shape] = self.trained.probabilities(images)
+        return self._found[images.shape]
+
+
+class Took(NamedTuple):
+    """Seconds: by the clock, of all threads of the process, and of the calling one."""
+
+    wall: float
+    cpu: float
+    main: float
+
+
+def timed(work: Callable[[], None]) -> Took:
+    begin = (time.perf_counter(), time.process_time(), time.thread_time())
     work()
-    return time.perf_counter() - begin
+    end = (time.perf_counter(), time.process_time(), time.thread_time())
+    return Took(*(after - before for before, after in zip(begin, end, strict=True)))
+
+
+def alternate(loops: dict[str, Callable[[], None]], rounds: int) -> dict[str, list[Took]]:
+    """Each in turn, in an order that turns; the round before the first warms up."""
+    taken: dict[str, list[Took]] = {name: [] for name in loops}
+    for number in range(rounds + 1):
+        for name in list(loops) if number % 2 else list(loops)[::-1]:
+            took = timed(loops[name])
+            if number:
+                taken[name].append(took)
+    return taken
 
 
 def measure(trained: Trained, cfg: PredictConfig, path: Path, rounds: int) -> str:
-    """A row of the table: both in turn, the first round warms up."""
+    """A row of the table."""
     batches = make_batches(path, cfg)
-    loops = {"predict": predicting(trained, cfg, path), "bare": bare(trained, batches)}
-    times: dict[str, list[float]] = {name: [] for name in loops}
-    for number in range(rounds + 1):
-        for name in list(loops) if number % 2 else list(loops)[::-1]:
-            took = seconds(loops[name])
-            if number:
-                times[name].append(took)
-    tiles = sum(batch.shape[0] * batch.shape[2] * batch.shape[3] for batch in batches) / 1e6
-    speed = {name: tiles / statistics.median(values) for name, values in times.items()}
-    ratio = statistics.median(b / p for b, p in zip(times["bare"], times["predict"], strict=True))
+    taken = alternate({"predict": predicting(trained, cfg, path), "bare": bare(trained, batches)}, rounds)
+    free: Any = Remembered(trained)
+    own = alternate({"own": predicting(free, cfg, path)}, rounds)["own"]
+    pixels = sum(batch.shape[0] * batch.shape[2] * batch.shape[3] for batch in batches) / 1e6
+    tiles = sum(len(batch) for batch in batches)
+    speed = {name: pixels / statistics.median(took.wall for took in values) for name, values in taken.items()}
+    pairs = list(zip(taken["bare"], taken["predict"], strict=True))
+    wall, cpu = (statistics.median(getattr(b, kind) / getattr(p, kind) for b, p in pairs) for kind in ("wall", "cpu"))
+    all_threads, main = (1000 * statistics.median(getattr(o, kind) for o in own) / tiles for kind in ("cpu", "main"))
     return (
         f"| {path.name} | {len(batches)} x {list(batches[0].shape)} | {speed['bare']:.2f} | {speed['predict']:.2f} | "
-        f"{ratio:.1%} | {peak_memory_mib(torch.device('cpu')):,.0f} |"
+        f"{wall:.1%} | {cpu:.1%} | {all_threads:.2f} | {main:.2f} | {peak_memory_mib(torch.device('cpu')):,.0f} |"
     )
+
+
+def load() -> str:
+    """How busy the machine is, over its processors; unknown on Windows."""
+    return f"{os.getloadavg()[0]:.1f} of {os.cpu_count()}" if hasattr(os, "getloadavg") else "unknown"
 
 
 def main() -> None:
@@ -140,10 +184,15 @@ def main() -> None:
         print(
             f"{trained.name} on {trained.device}, {torch.get_num_threads()} threads, tile {cfg.tile}, batch {cfg.batch}"
         )
-        print("| input | batches | bare, megapixels of tiles/s | predict | predict / bare | peak MiB |")
-        print("|---|---|---|---|---|---|")
+        print(f"load {load()} before")
+        print(
+            "| input | batches | bare, megapixels of tiles/s | predict | predict / bare | by processor time | "
+            "own ms a tile | in the main thread | peak MiB |"
+        )
+        print("|---|---|---|---|---|---|---|---|---|")
         for path in make_inputs(Path(folder), counts["patches"], counts["side"]).values():
             print(measure(trained, cfg, path, counts["rounds"]), flush=True)
+        print(f"load {load()} after")
 
 
 if __name__ == "__main__":

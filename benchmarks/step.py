@@ -31,8 +31,8 @@ from semiseg.config import conf_dir
 from semiseg.console import PlainConsole
 from semiseg.contracts import Batch
 from semiseg.engine.optim import build_optimizer
+from semiseg.run import Run
 from semiseg.run_folder import RunFolder
-from semiseg.train import Run
 
 SMALL = ["data=dubai", "model.encoder=resnet18", "trainer.crop_size=128", "trainer.batch_size=8", "aug=basic",
          "pseudo_label.start_step=0", "trainer.eval_every=1000000"]  # fmt: skip

@@ -63,7 +63,7 @@ def complaint(capsys: pytest.CaptureFixture[str], *overrides: str) -> str:
         (["seed=abc"], ["seed: ", "'abc'"]),
         (["seed=-1"], ["seed is -1; it must be 0 or more"]),
         (["resume=perhaps"], ["resume: ", "'perhaps'"]),
-        (["data=salak"], ["No value for data.root. Give it on the command line: data.root=VALUE"]),
+        (["data=salak"], ["No value for data.root. Add to the command: data.root=PATH"]),
         (["loss=null"], ["loss=null: loss takes one of the words ce, combined"]),
         (["max_steps"], ["'max_steps' is no override; write KEY=VALUE"]),
         (["model=v1,v2"], ["Add -m to run each value: semiseg train -m"]),

@@ -171,7 +171,7 @@ def test_target_that_does_not_exist_is_named(target: str) -> None:
 
 def test_missing_values_are_all_named() -> None:
     tree = OmegaConf.create({"data": {"root": "???", "class_mapping": "???", "val_split": 0.2}})
-    with pytest.raises(ConfigError, match=r"data\.class_mapping, data\.root.*data\.class_mapping=VALUE"):
+    with pytest.raises(ConfigError, match=r"data\.class_mapping, data\.root.*data\.class_mapping=PATH"):
         check_missing(tree)
     tree.data.root = tree.data.class_mapping = "x"
     check_missing(tree)

@@ -9,7 +9,8 @@ import pytest
 from rich.console import Console as Terminal
 
 from semiseg import console as module
-from semiseg.console import Console, Pace, PlainConsole, RichConsole, clock, make_console
+from semiseg.console import Console, PlainConsole, RichConsole, make_console
+from semiseg.pace import Pace, clock
 
 FIELDS = {"CE": "0.285", "Dice": "0.182", "ST": "0.412", "ST_px": "34821"}
 PLAIN = """\

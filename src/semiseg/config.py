@@ -29,6 +29,7 @@ from semiseg.schema import (
 T = TypeVar("T")
 # What constructors of networks and others raise for a value that they cannot use; torch has nothing but RuntimeError.
 REFUSALS = (TypeError, ValueError, ImportError, OmegaConfBaseException, RuntimeError, IndexError, ArithmeticError)
+PLACES = ("class_mapping", "out", "root", "run", "teacher_run")  # settings that name a file or a folder
 CONVERSIONS = ("none", "partial", "object", "all")  # what Hydra hands lists and mappings over as
 
 
@@ -117,7 +118,8 @@ def check_missing(config: DictConfig) -> None:
         said = shown(stored_at(tree, str(error.full_key)))
         raise ConfigError(f"{error.full_key} is {said}: {one_line(error)}. Give a value, or a key that is.") from error
     if missing:
-        raise ConfigError(f"No value for {', '.join(missing)}. Give it on the command line: {missing[0]}=VALUE")
+        wanted = " ".join(f"{key}={'PATH' if key.rpartition('.')[2] in PLACES else 'VALUE'}" for key in missing)
+        raise ConfigError(f"No value for {', '.join(missing)}. Add to the command: {wanted}")
 
 
 def check_arguments(node: Any, where: str, given: Collection[str] = ()) -> None:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import math
-import os
 import sys
-import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TextIO, cast
+from typing import TextIO
 
 from rich.console import Console as Terminal
 from rich.console import RenderableType
@@ -19,6 +17,8 @@ from rich.panel import Panel
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TaskProgressColumn, TextColumn
 from rich.text import Text
 
+from semiseg.pace import Pace
+from semiseg.streams import check_mark, tolerant
 from semiseg.tracking.local import append_text
 
 RULE = "=" * 60
@@ -220,30 +220,6 @@ class TrainingProgress(Progress):
         yield Text(f"  {self._fields}")
 
 
-class Pace:
-    """Time left at the mean speed since the loop began, evaluations included."""
-
-    def __init__(self, total: int, done: int) -> None:
-        self.total = total
-        self._done = done
-        self._begin = time.monotonic()
-
-    def elapsed(self) -> float:
-        """Seconds since the loop began."""
-        return time.monotonic() - self._begin
-
-    def left(self, step: int) -> str:
-        """Time left after `step` finished steps, as h:mm:ss."""
-        steps = step - self._done
-        return clock(self.elapsed() / steps * (self.total - step)) if steps > 0 else "?"
-
-
-def clock(seconds: float) -> str:
-    """Seconds as h:mm:ss."""
-    minutes, second = divmod(round(seconds), 60)
-    return f"{minutes // 60}:{minutes % 60:02d}:{second:02d}"
-
-
 def joined(fields: Mapping[str, str]) -> str:
     """`CE: 0.285 | ST: 0.412`."""
     return " | ".join(f"{label}: {text}" for label, text in fields.items())
@@ -263,54 +239,6 @@ def aligned(rows: Mapping[str, str]) -> list[str]:
 def score(value: float, absent: str = "n/a") -> str:
     """A score with four decimals; `absent` where there is none."""
     return absent if math.isnan(value) else f"{value:.4f}"
-
-
-def check_mark(encoding: str | None) -> str:
-    """A check mark, or `*` where the encoding (cp1252 of a Windows console, ASCII of a bare locale) has none."""
-    try:
-        "✓".encode(encoding or "ascii")
-    except (UnicodeEncodeError, LookupError):
-        return "*"
-    return "✓"
-
-
-class Lasting:
-    """A stream whose reader may go away, a closed terminal or `| head`: what is said after that is lost, no work is."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
-
-    def write(self, text: str) -> int:
-        with self._or_nowhere():
-            self._stream.write(text)
-        return len(text)
-
-    def flush(self) -> None:
-        with self._or_nowhere():
-            self._stream.flush()
-
-    @contextlib.contextmanager
-    def _or_nowhere(self) -> Iterator[None]:
-        """What is still in the buffer, and what Python flushes at its end, must have somewhere to go."""
-        try:
-            yield
-        except OSError:
-            with Path(os.devnull).open("w") as nowhere:
-                os.dup2(nowhere.fileno(), self._stream.fileno())
-
-
-def tolerant(stream: TextIO) -> TextIO:
-    """`stream`, told to write `?` for what its encoding lacks, and to outlive its reader: neither a class name on
-    Windows nor a closed terminal must end a training."""
-    if isinstance(stream, Lasting):
-        return stream
-    reconfigure = getattr(stream, "reconfigure", None)
-    if reconfigure is not None:
-        reconfigure(errors="replace")
-    return cast(TextIO, Lasting(stream))
 
 
 def make_console(

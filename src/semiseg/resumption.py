@@ -58,7 +58,7 @@ def resume(engine: Engine, console: Console) -> None:
     for reason in found.skipped:
         console.warning(f"Passed over: {reason}")
     if found.state is not None:
-        load(engine, found.state, found.path, console)
+        _load(engine, found.state, found.path, console)
         _mend_best(engine, console)
         return
     _start_from_best(engine, found.path)
@@ -68,7 +68,25 @@ def resume(engine: Engine, console: Console) -> None:
     )
 
 
-def load(engine: Engine, state: dict[str, Any], path: Path, console: Console) -> None:
+def start_from(engine: Engine, path: Path, console: Console) -> None:
+    """Go on from a full checkpoint of another folder, or begin at iteration 0 with the weights that a file holds.
+
+    Raises CheckpointError when the file does not fit the settings, and ConfigError for other data.
+    """
+    state = files.load(path)
+    if files.is_full_checkpoint(state):
+        _load(engine, state, path, console)
+        return engine.start_anew_in_folder()
+    networks = engine.checkpoints.networks
+    report = load_weights(networks[""], path)
+    if "_ema" in networks:
+        networks["_ema"].load_state_dict(networks[""].state_dict())
+    return console.message(
+        f"{path} holds weights only ({report}): training starts at iteration 0 with a fresh optimiser."
+    )
+
+
+def _load(engine: Engine, state: dict[str, Any], path: Path, console: Console) -> None:
     """Continue from a full checkpoint of this run or another, and say so.
 
     Raises CheckpointError when the settings do not fit it, and ConfigError when the data is not the same.

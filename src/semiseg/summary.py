@@ -20,7 +20,7 @@ from semiseg.run_folder import git_commit
 from semiseg.tracking.base import Tracker
 
 if TYPE_CHECKING:
-    from semiseg.train import Run
+    from semiseg.run import Run
 
 
 def summarise(run: Run, status: str) -> dict[str, Any]:

@@ -27,6 +27,8 @@ from semiseg.tensor_file import run_of
 BEST = ("best_model_ema.pth", "best_model.pth")  # the weights of record first
 GROUPS = {"model": None, "trainer": None, "data": {}}  # what is read of a stored config -> what stands for its lack
 IDENTITY = re.compile("[0-9a-f]{32}")
+EXPORTED = Path("exported", "model.onnx")  # below a run folder: what backend=onnx takes
+BACKENDS = ("auto", "torch", "onnx")
 REGISTERED = "models:/"  # a version of the MLflow model registry
 
 
@@ -73,17 +75,38 @@ class System(Protocol):
     def probabilities(self, images: Tensor) -> Tensor: ...
 
 
-def load_predictor(run: str | Path, device: torch.device) -> System:
+def load_predictor(run: str | Path, device: torch.device, backend: str = "auto") -> System:
     """What `run=` names: an ONNX file, which runs on the CPU whatever the device, else what `load_trained` takes.
 
-    Raises ConfigError and CheckpointError as both do.
+    The backend `onnx` takes the file that was exported from a run folder into EXPORTED, and `torch` no ONNX file.
+    Raises ConfigError and CheckpointError as both loaders do, and where the backend does not fit what `run` names.
     """
     path = path_of(run)
-    if path.suffix.lower() != ".onnx":
+    exported = path.suffix.lower() == ".onnx"
+    if exported and backend == "torch":
+        raise ConfigError(f"run={run} is an ONNX file, backend=torch runs weights. Give a run folder, or backend=onnx.")
+    if not exported and backend != "onnx":
         return load_trained(path, device)
     from semiseg.export.onnx_model import load_onnx  # here, because it builds on this module
 
-    return load_onnx(path)
+    return load_onnx(path) if exported else _load_exported(run, path)
+
+
+def _load_exported(run: str | Path, path: Path) -> System:
+    """The ONNX file of a run folder. Raises ConfigError where there is none, or one of other weights than its best."""
+    from semiseg.export.onnx_model import load_onnx
+
+    folder, weights = _locate(path)
+    file = folder / EXPORTED
+    command = f"semiseg export run={run}"
+    if weights == path:
+        raise ConfigError(f"run={run} is a weights file, of which backend=onnx has no ONNX file. Give a run folder.")
+    if not file.is_file():
+        raise ConfigError(f"{file} does not exist, which backend=onnx takes. Write it first: {command}")
+    model = load_onnx(file)
+    if model.summary["best_val_miou"] != _summary(folder).get("best_val_miou"):
+        raise ConfigError(f"{file} is not of the best weights that the run has now. Write it again: {command}")
+    return model
 
 
 def load_trained(run: str | Path, device: torch.device) -> Trained:

@@ -51,7 +51,7 @@ def test_wrong_values_are_found_before_the_data_is_read(place, refused, typed: s
 
 
 def test_a_missing_value_is_asked_for(place, refused):
-    refused(place.command("data=salak"), "data.root", "data.root=VALUE")
+    refused(place.command("data=salak"), "data.root", "data.root=PATH")
 
 
 def test_batches_of_one_are_refused_where_the_network_cannot_learn_from_them(place, refused):

@@ -61,7 +61,7 @@ def test_a_student_that_was_stopped_ends_as_if_never_stopped(taught: Workplace, 
 
 
 def test_a_student_without_a_teacher_is_refused_before_it_trains(taught: Workplace, refused):
-    refused(taught.train("name=none", "experiment=distil"), "pseudo_label.teacher_run=VALUE")
+    refused(taught.train("name=none", "experiment=distil"), "pseudo_label.teacher_run=PATH")
     absent = "pseudo_label.teacher_run=runs/semiseg/absent"
     refused(taught.train("name=none", *STUDENT, absent), "pseudo_label.teacher_run: ", "absent does not exist")
     assert not taught.run("none").path.exists()

@@ -13,8 +13,8 @@ from semiseg.config import conf_dir
 from semiseg.console import PlainConsole
 from semiseg.models import LightweightDSConv
 from semiseg.pseudo_label import distillation
+from semiseg.run import Run
 from semiseg.run_folder import RunFolder
-from semiseg.train import Run
 
 SEVEN_CLASSES = ("background", "Badan Air", "Bangunan", "Jalan", "Pohon Berinang", "Snake Fruit", "Tanah Terbuka")
 PARTNERS = ("loss", "pseudo_label", "aug", "optim", "trainer")

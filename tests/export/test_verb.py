@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,8 +27,8 @@ def test_export_writes_files_figures_and_a_table(
     semiseg: Verb, trained: Trained, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("semiseg.export.costs.SECONDS", 0)
-    out = tmp_path / "out"
-    assert semiseg("export", f"run={trained.folder.as_posix()}", f"out={out.as_posix()}", "calibration=3") == 0
+    out = trained.folder / "exported"
+    assert semiseg("export", f"run={trained.folder.as_posix()}", "calibration=3") == 0
     assert {path.name for path in out.iterdir()} == {"model.onnx", "model.int8.onnx", "export.json"}
     found = json.loads((out / "export.json").read_text(encoding="utf-8"))
     assert (found["validation_patches"], found["calibration_patches"], found["model"]) == (4, 3, "tiny")
@@ -46,17 +47,24 @@ def test_evaluate_and_predict_take_the_file(
     semiseg: Verb, exported: Path, trained: Trained, data_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("semiseg.evaluation.files.pictures", lambda *_: [])
+    shutil.copytree(exported, trained.folder / "exported", dirs_exist_ok=True)
+    source = (data_root / "flight-c" / "images").as_posix()
     scores = []
-    for number, run in enumerate((trained.folder, exported / "model.onnx")):
-        out = tmp_path / str(number)
-        assert semiseg("evaluate", f"run={run.as_posix()}", f"out={out.as_posix()}", "device=cpu") == 0
+    for number, (run, backend) in enumerate(
+        [(trained.folder, "auto"), (exported / "model.onnx", "auto"), (trained.folder, "onnx")]
+    ):
+        chosen, out, maps = (
+            (f"run={run.as_posix()}", f"backend={backend}"),
+            tmp_path / str(number),
+            tmp_path / f"maps{number}",
+        )
+        assert semiseg("evaluate", *chosen, f"out={out.as_posix()}", "device=cpu") == 0
         scores.append(json.loads((out / "evaluation.json").read_text(encoding="utf-8"))["metrics"]["miou"])
-        maps = tmp_path / f"maps{number}"
-        source = (data_root / "flight-c" / "images").as_posix()
-        assert semiseg("predict", f"run={run.as_posix()}", f"input={source}", f"out={maps.as_posix()}") == 0
-    assert scores[0] == pytest.approx(scores[1], abs=1e-6)
-    written = [sorted((tmp_path / f"maps{number}" / "classes").iterdir()) for number in range(2)]
-    assert [path.name for path in written[0]] == [path.name for path in written[1]] and len(written[0]) == 2
+        assert semiseg("predict", *chosen, f"input={source}", f"out={maps.as_posix()}") == 0
+    assert scores[0] == pytest.approx(scores[1], abs=1e-6) and scores[1] == scores[2]
+    written = [sorted((tmp_path / f"maps{number}" / "classes").iterdir()) for number in range(3)]
+    names = [[path.name for path in paths] for paths in written]
+    assert names[0] == names[1] == names[2] and len(names[0]) == 2
 
 
 @pytest.mark.parametrize(
@@ -65,7 +73,7 @@ def test_evaluate_and_predict_take_the_file(
         (["format=tflite"], "format is 'tflite'"),
         (["format=[]"], "names no format"),
         (["calibration=0"], "calibration"),
-        (["out=???"], "No value for out"),
+        (["run=???"], "No value for run. Add to the command: run=PATH"),
         (["model.name=x"], "model.name is no setting of an export"),
     ],
 )

@@ -4,6 +4,7 @@ import csv
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from semiseg.prediction.areas import count_classes, measure, write_areas
 from semiseg.prediction.outputs import overview_factors, write_raster
 from semiseg.prediction.place import Place
 from semiseg.prediction.planes import CLASSES, Held
-from semiseg.prediction.polygons import write_geojson
+from semiseg.prediction.polygons import in_degrees, write_polygons
 from semiseg.prediction.record import Entry
 
 rasterio = pytest.importorskip("rasterio", reason="rasterio is not installed")
@@ -154,13 +155,37 @@ def test_outer_rings_turn_left_and_holes_right(tmp_path: Path, crs: str | None, 
     """As RFC 7946 wants them, whichever way the rows run."""
     classes = np.zeros((60, 70), dtype=np.uint8)
     classes[10:30, 10:40] = 1
-    write_geojson(tmp_path / "a.geojson", planes_of(classes), place(crs, *transform), MAPPING, 0)
+    write_polygons(tmp_path / "a.geojson", None, planes_of(classes), place(crs, *transform), MAPPING, 0)
     found = json.loads((tmp_path / "a.geojson").read_text(encoding="utf-8"))["features"]
     assert sorted(len(feature["geometry"]["coordinates"]) for feature in found) == [1, 2]
     for feature in found:
         for number, ring in enumerate(feature["geometry"]["coordinates"]):
             x, y = (np.array(ring) - ring[0]).T
             assert (x[:-1] @ y[1:] - x[1:] @ y[:-1] > 0) == (number == 0)
+
+
+@pytest.mark.parametrize("east", [430_000.0, 816_000.0])
+def test_polygons_in_degrees_are_those_that_are_carried_over_one_by_one(east: float):
+    """All points at once give what GDAL makes of each polygon, also where it cuts them at the antimeridian."""
+    crs = rasterio.CRS.from_epsg(32760)
+    ring = [(east + x, 8_000_000.0 + y) for x, y in ((0, 0), (3000, 0), (3000, 900), (0, 900), (0, 0))]
+    hole = [(east + x, 8_000_000.0 + y) for x, y in ((200, 200), (200, 400), (400, 400), (400, 200), (200, 200))]
+    squares = [[(x + 5000 * n, y) for x, y in ring] for n in range(3)]
+    polygons = [{"type": "Polygon", "coordinates": [square]} for square in squares]
+    polygons[0]["coordinates"].append(hole)
+    found = list(in_degrees(crs, polygons))
+    expected = rasterio.warp.transform_geom(crs, "EPSG:4326", polygons, precision=8)
+    assert [polygon["type"] for polygon in found] == [polygon["type"] for polygon in expected]
+    for ours, theirs in zip(found, expected, strict=True):
+        parts = zip(flat(ours["coordinates"]), flat(theirs["coordinates"]), strict=True)
+        assert max(abs(a - b) for a, b in parts) < 1.5e-8  # the last digit may be rounded the other way
+    kinds = {polygon["type"] for polygon in found}
+    assert kinds == ({"Polygon"} if east < 500_000 else {"Polygon", "MultiPolygon"})
+
+
+def flat(nested: Any) -> list[float]:
+    """The numbers in lists of lists."""
+    return [number for part in nested for number in flat(part)] if isinstance(nested, list | tuple) else [nested]
 
 
 def test_polygons_are_the_pixels_of_their_class(tmp_path: Path):
@@ -172,8 +197,8 @@ def test_polygons_are_the_pixels_of_their_class(tmp_path: Path):
     classes[50, 60] = 1
     classes[:5] = 255
     where = place(None, 1, 0, 0, 0, 1, 0)
-    write_geojson(tmp_path / "all.geojson", planes_of(classes), where, MAPPING, 0)
-    write_geojson(tmp_path / "large.geojson", planes_of(classes), where, MAPPING, 4)
+    write_polygons(tmp_path / "all.geojson", None, planes_of(classes), where, MAPPING, 0)
+    write_polygons(tmp_path / "large.geojson", None, planes_of(classes), where, MAPPING, 4)
     found = json.loads((tmp_path / "all.geojson").read_text(encoding="utf-8"))["features"]
     assert sorted(f["properties"]["class"] for f in found) == ["palm", "palm", "soil"]
     shapes = [(f["geometry"], f["properties"]["class_id"]) for f in found]

@@ -21,7 +21,7 @@ from semiseg.report.comparable import cohorts
 from semiseg.report.curves import POINTS, score_curves, thinned, training_curves
 from semiseg.report.drawing import LABEL, SHOWN, label, looks, wrapped
 from semiseg.report.figures import Picture, class_bars, confusion_matrices, pictures, save
-from semiseg.report.gains import gains, ladder
+from semiseg.report.gains import gains, ladder, rung_names
 from semiseg.report.group import Cohort, Group, baselines
 from semiseg.report.history import Curve
 from semiseg.report.tradeoffs import Point, pareto_front, tradeoff_pictures
@@ -192,17 +192,17 @@ def test_the_ladder_goes_from_rung_to_rung_in_their_order(make_run, tmp_path):
     cohort = cohort_of(tmp_path / "runs")
     (picture,) = ladder(cohort)
     scores, gained = picture.figure.axes
-    shown = [text.get_text() for text in scores.get_yticklabels()]
-    assert [re.sub(r" optim.*", "", name.replace("\n", " ")) for name in shown] == [
-        "0 v1",
-        "1 architecture",
-        "2 loss",
-        "10 schedule",
-    ]
+    shown = [text.get_text().replace("\n", " ") for text in scores.get_yticklabels()]
+    assert [re.sub(r" optim.*", "", name) for name in shown] == ["0 v1", "1 architecture", "2 loss", "10 schedule"]
     ordered = [next(g for g in cohort.groups if g.experiment == f"ladder/{rung}") for rung in rungs]
     differences = [after.difference(before) for before, after in pairwise(ordered)]
     assert [text.get_text() for text in gained.texts] == [f"{d.text()}\n{d.verdict}" for d in differences if d]
     assert len(gained.texts) == 3
+
+
+def test_rungs_are_named_without_what_all_of_them_have():
+    names = "ladder/0_v1 model.encoder=resnet18", "ladder/5_class_thresholds model.encoder=resnet18 a=1"
+    assert rung_names([Group((), name) for name in names]) == ["0 v1", "5 class_thresholds a=1"]
 
 
 def points(*pairs: tuple[float, float]) -> list[Point]:

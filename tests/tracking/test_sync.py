@@ -52,7 +52,7 @@ def refusal(capsys: pytest.CaptureFixture[str], *typed: str) -> str:
 @pytest.mark.parametrize(
     ("typed", "parts"),
     [
-        ([], ["No value for run", "run=VALUE"]),
+        ([], ["No value for run", "run=PATH"]),
         (["run=nowhere"], ["run=nowhere: there is no such folder"]),
         (["run=empty"], ["run=empty holds no run", "no metrics.jsonl"]),
         (["run=old"], ["old has no tracking.json", "tracking=none", "older version"]),

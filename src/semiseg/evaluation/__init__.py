@@ -25,7 +25,7 @@ from semiseg.evaluation.subject import SPLITS, Subject, check_classes, subject_o
 from semiseg.evaluation.tables import print_tables
 from semiseg.overrides import key_of
 from semiseg.report.terminal import make_terminal
-from semiseg.trained import System, load_predictor
+from semiseg.trained import BACKENDS, System, load_predictor
 
 SMALLEST = 33  # pixels a side that the networks need
 
@@ -40,6 +40,7 @@ class EvaluateConfig:
     size: int | None = None
     out: str | None = None
     device: str = "auto"
+    backend: str = "auto"
     precision: str | None = None
     batch_size: int | None = None
     target_precision: float = 0.9
@@ -48,6 +49,7 @@ class EvaluateConfig:
         one_of("split", self.split, SPLITS)
         one_of("tta", self.tta, tuple(TTA))
         one_of("device", self.device.split(":")[0], DEVICES)
+        one_of("backend", self.backend, BACKENDS)
         at_least("size", self.size, SMALLEST, optional=True)
         at_least("batch_size", self.batch_size, 1, optional=True)
         if self.precision is not None:
@@ -71,7 +73,7 @@ def main(config: DictConfig) -> None:
     typed = {key_of(each): each.partition("=")[2] for each in HydraConfig.get().overrides.task}
     cfg = options_of(config, typed)
     device = pick_device(cfg.device)
-    systems = [load_predictor(run, device) for run in cfg.runs]
+    systems = [load_predictor(run, device, cfg.backend) for run in cfg.runs]
     for other in systems[1:]:
         check_classes(systems[0], other.classes, f"run {other.folder}")
     out = Path(cfg.out).expanduser() if cfg.out else folder_of(cfg, systems[0].folder, typed)

@@ -26,7 +26,7 @@ from semiseg.export.results import Row, cost_rows, score_rows, size_rows, table
 from semiseg.overrides import key_of
 from semiseg.report.terminal import fitted, make_terminal
 from semiseg.tracking.local import write_json
-from semiseg.trained import Trained, load_trained
+from semiseg.trained import EXPORTED, Trained, load_trained
 
 CPU = torch.device("cpu")
 CHECKED = 4  # patches that files are held against the network on
@@ -37,7 +37,7 @@ class ExportConfig:
     """Settings of the verb, those of the data aside."""
 
     run: str
-    out: str
+    out: str | None = None
     format: Any = field(default_factory=lambda: ["onnx", "int8"])  # a word or a list
     calibration: int = 64
     measure: bool = True
@@ -63,9 +63,9 @@ def main(config: DictConfig) -> None:
     """
     typed = {key_of(each) for each in HydraConfig.get().overrides.task}
     cfg = options_of(config, typed)
-    out = Path(cfg.out).expanduser()
     check_packages(cfg.formats)
     trained = load_trained(cfg.run, CPU)
+    out = Path(cfg.out).expanduser() if cfg.out else trained.folder / EXPORTED.parent
     check_folder(out)
     subject = subject_of(config, "val", [trained], typed, out)
     export_run(trained, subject, cfg, out, make_terminal())

@@ -17,7 +17,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from semiseg.builder import build_bundle
 from semiseg.config import check_missing, settings
-from semiseg.console import tolerant
 from semiseg.data.build import DataBundle
 from semiseg.data.index import write_atomically
 from semiseg.engine.settings import at_least
@@ -27,6 +26,7 @@ from semiseg.inspection.figures import Inspection
 from semiseg.inspection.report import print_report, say
 from semiseg.inspection.scan import Scan, choose_patches, scan_patches
 from semiseg.overrides import key_of
+from semiseg.streams import tolerant
 from semiseg.tracking.local import write_json
 
 WIDTH = 160  # of the tables where the output is a pipe or a file

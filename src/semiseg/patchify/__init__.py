@@ -14,7 +14,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.text import Text
 
 from semiseg.config import settings
-from semiseg.console import tolerant
 from semiseg.data.classes import ClassMap, read_class_mapping
 from semiseg.data.masks import SKIPPING
 from semiseg.engine.settings import at_least
@@ -29,6 +28,7 @@ from semiseg.prediction.progress import counted
 from semiseg.prediction.raster import check_stretch
 from semiseg.prediction.sources import open_source
 from semiseg.printable import printable
+from semiseg.streams import tolerant
 from semiseg.tracking.local import write_json
 
 MIN_SIZE = 32

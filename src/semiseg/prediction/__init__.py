@@ -16,7 +16,6 @@ from rich.text import Text
 
 from semiseg.builder import build_bundle
 from semiseg.config import check_missing, settings
-from semiseg.console import tolerant
 from semiseg.data.masks import SKIPPING
 from semiseg.engine.device import pick_device
 from semiseg.errors import ConfigError, DataError
@@ -36,6 +35,7 @@ from semiseg.prediction.record import Entry, Record, describe
 from semiseg.prediction.sources import is_raster, open_source
 from semiseg.prediction.visualize import explain_job, thresholds_of
 from semiseg.printable import printable
+from semiseg.streams import tolerant
 from semiseg.trained import System, load_predictor
 
 BLOCK_CACHE = 2**28  # bytes GDAL keeps of decoded blocks: a row of tiles of a raster 50,000 pixels wide
@@ -48,7 +48,7 @@ def main(config: DictConfig) -> int:
     cfg = settings(PredictConfig, node, "")
     device = pick_device(cfg.device)
     out = Path(cfg.out).expanduser()
-    trained = load_predictor(cfg.run, device)
+    trained = load_predictor(cfg.run, device, cfg.backend)
     items = choose_items(config, cfg, trained, out)
     predict_files(trained, items, cfg, Terminal(file=tolerant(sys.stdout), highlight=False)).conclude()
     return 0

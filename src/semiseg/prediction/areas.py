@@ -24,7 +24,6 @@ EQUAL_AREA = "EPSG:6933"  # cylindrical, on the WGS 84 ellipsoid
 ROUND_THE_WORLD = 2 * 17_367_530.445161  # metres of EQUAL_AREA from the antimeridian to itself
 SQUARE_METRES = 10_000  # of a hectare
 TRUE_WITHIN = 0.01  # a projection that distorts areas by more is not measured in its plane
-COUNTED_AT_ONCE = 2**22  # pixels: bincount needs eight bytes for each
 HEADER = ("image", "class", "pixels", "share", "hectares", "method")
 WHOLE, NO_DATA = "(all)", "(no data)"
 
@@ -93,23 +92,14 @@ def _name(crs: Any) -> str:
 def count_classes(planes: Planes, num_classes: int, scale: Measure | None) -> tuple[list[int], list[float] | None]:
     """Pixels of each class and without data, [C + 1], and hectares of each class, [C]."""
     pixels, area = np.zeros(num_classes + 1, dtype=np.int64), np.zeros(num_classes)
+    values = (*range(num_classes), IGNORE_INDEX)
     for top, strip in planes.strips(CLASSES):
-        for first, here in _histograms(strip):
-            pixels[:-1] += here[:, :num_classes].sum(0)
-            pixels[-1] += here[:, IGNORE_INDEX].sum()
-            if scale is not None:
-                area += scale.hectares(top + first, top + first + len(here)) @ here[:, :num_classes]
+        # A comparison for each class takes a byte a pixel; bincount would make every pixel an int64 first.
+        here = np.stack([np.count_nonzero(strip == value, axis=1) for value in values], axis=1)
+        pixels += here.sum(0)
+        if scale is not None:
+            area += scale.hectares(top, top + len(strip)) @ here[:, :num_classes]
     return pixels.tolist(), None if scale is None else area.tolist()
-
-
-def _histograms(strip: NDArray[np.uint8]) -> Iterator[tuple[int, NDArray[np.int64]]]:
-    """Counts of the values of each row, [rows, 256], of some rows at a time, and the first of them."""
-    height, width = strip.shape
-    step = max(1, COUNTED_AT_ONCE // width)
-    for first in range(0, height, step):
-        rows = strip[first : first + step]
-        bins = rows + 256 * np.arange(len(rows))[:, None]
-        yield first, np.bincount(bins.ravel(), minlength=256 * len(rows)).reshape(-1, 256)
 
 
 def write_areas(path: Path, entries: Callable[[], Iterable[Entry]], classes: ClassMap) -> None:

@@ -12,6 +12,7 @@ from semiseg.prediction.inputs import SPLITS
 from semiseg.prediction.outputs import KINDS
 from semiseg.prediction.raster import check_stretch
 from semiseg.prediction.reading import Tiling
+from semiseg.trained import BACKENDS
 
 MIN_TILE = 32
 
@@ -33,6 +34,7 @@ class PredictConfig:
     visualize_first: int = 20
     stretch: Any = None
     device: str = "auto"
+    backend: str = "auto"
     threads: int | None = None
 
     def __post_init__(self) -> None:
@@ -42,6 +44,7 @@ class PredictConfig:
         at_least("threads", self.threads, 1, optional=True)
         one_of("split", self.split, SPLITS)
         one_of("device", self.device.split(":")[0], DEVICES)
+        one_of("backend", self.backend, BACKENDS)
         for kind in self.outputs:
             one_of("outputs", kind, KINDS)
         if 2 * self.overlap > self.tile:

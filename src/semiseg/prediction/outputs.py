@@ -19,7 +19,7 @@ from semiseg.prediction.images import Source
 from semiseg.prediction.inputs import Item
 from semiseg.prediction.place import Place, geo
 from semiseg.prediction.planes import CLASSES, CONFIDENCE, STRIP_ROWS, Planes
-from semiseg.prediction.polygons import has_geopackage, write_geojson, write_geopackage
+from semiseg.prediction.polygons import has_geopackage, write_polygons
 from semiseg.prediction.reading import Job
 from semiseg.prediction.record import PIXELS, Entry
 from semiseg.prediction.sources import is_raster
@@ -70,10 +70,9 @@ class Outputs:
         if "overlay" in paths:
             write_png(paths["overlay"], Image.fromarray(draw_overlay(source, planes, self.classes)))
         if "polygons" in paths:
-            write_geojson(paths["polygons"], planes, source.place, self.classes, self.smallest_polygon)
-            if has_geopackage() and source.place is not None and source.place.crs is not None:
-                geopackage = paths["polygons"].with_suffix(".gpkg")
-                write_geopackage(geopackage, planes, source.place, self.classes, self.smallest_polygon)
+            has_crs = source.place is not None and source.place.crs is not None
+            geopackage = paths["polygons"].with_suffix(".gpkg") if has_crs and has_geopackage() else None
+            write_polygons(paths["polygons"], geopackage, planes, source.place, self.classes, self.smallest_polygon)
         modified = job.item.path.stat().st_mtime_ns
         scale = measure(source.place, source.height, source.width)
         pixels, hectares = count_classes(planes, self.classes.num_classes, scale)

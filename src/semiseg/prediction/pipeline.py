@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Protocol
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -34,6 +35,7 @@ def run_pipeline(
     predictor: Predictor, items: Iterable[Item], tiling: Tiling, hooks: Hooks, device: torch.device, threads: int
 ) -> None:
     """Predict every item. Images that cannot be opened are reported to `hooks.failed` and passed over."""
+    cv2.setNumThreads(0)  # the threads below are enough
     readers, writers = ThreadPoolExecutor(threads), ThreadPoolExecutor(threads)
     try:
         finishing = Finishing(writers, hooks, limit=4 * threads)
@@ -123,7 +125,7 @@ def collect(pending: Pending | None, finishing: Finishing) -> None:
         if planes is None:
             planes = np.full((2, job.source.height, job.source.width), 255, dtype=np.uint8)
         assert job.planes is not None
-        job.planes.write(0, without_holes(np.array(planes), tile.valid))
+        job.planes.write(0, without_holes(np.asarray(planes), tile.valid))
         finishing.hooks.advance(1, job.source.height * job.source.width)
         finishing.take(job)
 

@@ -39,6 +39,8 @@ class Planes(ABC):
 
     def thumbnail(self, plane: int, height: int, width: int) -> UInt8:
         """A plane at another size by its nearest pixels, [height, width]."""
+        if (height, width) == (self.height, self.width):
+            return self.read(plane, 0, height)
         rows = ((np.arange(height) + 0.5) * self.height / height).astype(int)
         columns = ((np.arange(width) + 0.5) * self.width / width).astype(int)
         return np.stack([self.read(plane, row, row + 1)[0, columns] for row in rows.tolist()])

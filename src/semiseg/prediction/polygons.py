@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from semiseg.contracts import IGNORE_INDEX
 from semiseg.data.classes import ClassMap
@@ -19,6 +20,7 @@ from semiseg.prediction.planes import CLASSES, Planes
 BLOCK = 4096  # pixels a side: polygons are cut at its edges, so that a raster of any size takes the same memory
 WGS84 = "EPSG:4326"
 DIGITS = 8  # of a degree: a millimetre
+HALF_TURN = 180.0  # degrees of longitude: polygons that span more may lie across the antimeridian
 
 
 class Area(NamedTuple):
@@ -42,27 +44,64 @@ def areas(planes: Planes, place: Place | None, smallest: int) -> Iterator[list[A
             yield [Area(geometry, int(class_id)) for geometry, class_id in found]
 
 
-def write_geojson(path: Path, planes: Planes, place: Place | None, classes: ClassMap, smallest: int) -> None:
-    """Longitude and latitude, as RFC 7946 has it; the raster's or pixel coordinates where it has no CRS.
+def write_polygons(
+    path: Path, geopackage: Path | None, planes: Planes, place: Place | None, classes: ClassMap, smallest: int
+) -> None:
+    """GeoJSON, and the same polygons as a GeoPackage in the raster's own CRS where it has one.
 
+    GeoJSON is in longitude and latitude, as RFC 7946 has it; in the raster's or pixel coordinates without a CRS.
     Features are written as they are found, so that millions of them do not have to be held.
     """
     crs = None if place is None else place.crs
+    aside = None if geopackage is None else geopackage.with_name(f"unfinished-{geopackage.name}")
+    if aside is not None:
+        aside.parent.mkdir(parents=True, exist_ok=True)
+        aside.unlink(missing_ok=True)
 
     def write(file: Any) -> None:
         file.write(b'{"type": "FeatureCollection", "features": [')
         separator = b"\n"
         for block in areas(planes, place, smallest):
+            if aside is not None:
+                append_to_geopackage(aside, block, crs, classes)
             geometries = [area.geometry for area in block]
-            if crs is not None and geometries:
-                geometries = geo().warp.transform_geom(crs, WGS84, geometries, precision=DIGITS)
-            for area, geometry in zip(block, geometries, strict=True):
+            placed = in_degrees(crs, geometries) if crs is not None and geometries else geometries
+            for area, geometry in zip(block, placed, strict=True):
                 feature = {"type": "Feature", "properties": properties(area, classes), "geometry": wound(geometry)}
                 file.write(separator + json.dumps(feature, ensure_ascii=False).encode())
                 separator = b",\n"
         file.write(b"\n]}\n")
 
     write_atomically(path, write)
+    if aside is not None and geopackage is not None:
+        aside.replace(geopackage)
+
+
+def in_degrees(crs: Any, geometries: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Polygons in longitude and latitude, to DIGITS, one after the other: lists of all points would fill the memory.
+
+    All points at once are ten times as fast as polygon by polygon, which is left to blocks that may have to be cut at
+    the antimeridian, and to those of which a corner is nowhere on Earth.
+    """
+    warp = geo().warp
+    points, starts, polygons = flattened(geometries)
+    degrees = np.stack(warp.transform(crs, WGS84, points[:, 0], points[:, 1])[:2], axis=1)
+    if not np.isfinite(degrees).all() or np.ptp(degrees[:, 0]) > HALF_TURN:
+        yield from warp.transform_geom(crs, WGS84, list(geometries), precision=DIGITS)
+        return
+    degrees = degrees.round(DIGITS)
+    for first, last in pairwise(polygons):
+        rings = [degrees[start:end].tolist() for start, end in pairwise(starts[first : last + 1])]
+        yield {"type": "Polygon", "coordinates": rings}
+
+
+def flattened(geometries: Sequence[dict[str, Any]]) -> tuple[NDArray[np.float64], list[int], list[int]]:
+    """Points [n, 2] of all rings of polygons, where each ring starts in them, and each polygon among the rings; both
+    end with their total."""
+    rings = [ring for geometry in geometries for ring in geometry["coordinates"]]
+    points = np.array([point for ring in rings for point in ring], dtype=np.float64)
+    starts = [0, *accumulate(len(ring) for ring in rings)]
+    return points, starts, [0, *accumulate(len(geometry["coordinates"]) for geometry in geometries)]
 
 
 def wound(geometry: Mapping[str, Any]) -> dict[str, Any]:
@@ -100,28 +139,26 @@ def has_geopackage() -> bool:
     return True
 
 
-def write_geopackage(path: Path, planes: Planes, place: Place, classes: ClassMap, smallest: int) -> None:
-    """The same polygons in the raster's own CRS, which it must have."""
+def append_to_geopackage(path: Path, block: Sequence[Area], crs: Any, classes: ClassMap) -> None:
+    """The polygons of a block, to the file where there is one already."""
     import pyogrio.raw
     import shapely
 
-    aside = path.with_name(f"unfinished-{path.name}")
-    aside.parent.mkdir(parents=True, exist_ok=True)
-    aside.unlink(missing_ok=True)
-    for block in areas(planes, place, smallest):
-        rows = [properties(area, classes) for area in block]
-        pyogrio.raw.write(
-            aside,
-            geometry=np.array([shapely.to_wkb(shapely.geometry.shape(a.geometry)) for a in block], dtype=object),
-            field_data=[np.array([row[name] for row in rows], dtype=kind) for name, kind in FIELDS.items()],
-            fields=np.array(list(FIELDS)),
-            layer="classes",
-            driver="GPKG",
-            geometry_type="Polygon",
-            crs=place.crs.to_wkt(),
-            append=aside.exists(),
-        )
-    aside.replace(path)
+    points, rings, polygons = flattened([area.geometry for area in block])
+    kind = shapely.GeometryType.POLYGON
+    shapes = shapely.from_ragged_array(kind, points, (np.array(rings), np.array(polygons))) if block else []
+    rows = [properties(area, classes) for area in block]
+    pyogrio.raw.write(
+        path,
+        geometry=np.array(shapely.to_wkb(shapes), dtype=object),
+        field_data=[np.array([row[name] for row in rows], dtype=kind) for name, kind in FIELDS.items()],
+        fields=np.array(list(FIELDS)),
+        layer="classes",
+        driver="GPKG",
+        geometry_type="Polygon",
+        crs=crs.to_wkt(),
+        append=path.exists(),
+    )
 
 
 FIELDS: dict[str, Any] = {"class_id": np.int32, "class": object, "color": object}

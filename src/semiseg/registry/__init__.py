@@ -18,11 +18,11 @@ from rich.console import Console as Terminal
 from rich.text import Text
 
 from semiseg.config import check_missing, settings, ungrouped
-from semiseg.console import tolerant
 from semiseg.errors import ConfigError, SemisegError
 from semiseg.prediction.record import fingerprint
 from semiseg.registry.fetch import WEIGHTS_TAG
 from semiseg.registry.store import NAME, SCHEME, client_of, unreachable
+from semiseg.streams import tolerant
 from semiseg.tracking.connection import connect, get_run
 from semiseg.tracking.naming import SQLITE, hide_password, store_uri
 from semiseg.tracking.state import TrackingState

@@ -69,13 +69,13 @@ def ladder(cohort: Cohort) -> Iterator[Picture]:
     set_title(figure, title)
     scores, gained = figure.subplots(1, 2, sharey=True, width_ratios=(1, 1.5))
     style = looks(cohort)
-    scores.set_title("Validation mIoU: each seed, and their mean", fontsize=10)
+    scores.set_title("Each seed, and their mean", fontsize=10)
     gained.set_title("Gain over the step before", fontsize=10)
     _scores(scores, steps, style)
     for row, (before, group) in enumerate(pairwise(steps), start=1):
         if (difference := group.difference(before)) is not None:
             _interval(gained, row, difference, style.get(group, PLAIN))
-    _finish(gained, [rung_name(group) for group in steps], "mIoU above the step before")
+    _finish(gained, rung_names(steps), "mIoU above the step before")
     gained.tick_params(axis="y", labelleft=False)
     caption = sentences("Each step keeps the changes of the ones above it.", KEY, _partial(cohort))
     yield Picture("ladder", title, caption, figure)
@@ -98,12 +98,14 @@ def _scores(axes: Axes, steps: Sequence[Group], style: dict[Group, Look]) -> Non
         axes.plot(mean, row, look.marker, color=look.color, markersize=8, markeredgecolor=PAPER)
         axes.annotate(f"{mean:.3f}", (mean, row), (0, 8), textcoords="offset points", ha="center", fontsize=8.5)
     axes.margins(x=0.15)
-    axes.set_xlabel("mIoU")
+    axes.set_xlabel("validation mIoU")
 
 
-def rung_name(group: Group) -> str:
-    """`ladder/1_architecture` -> `1 architecture`; what else was typed stays."""
-    return group.name.replace("ladder/", "", 1).replace("_", " ", 1)
+def rung_names(steps: Sequence[Group]) -> list[str]:
+    """`ladder/1_architecture` -> `1 architecture`; of what else was typed, what not all rungs have in common stays."""
+    typed = [group.name.replace("ladder/", "", 1).replace("_", " ", 1).split(" ") for group in steps]
+    common = set.intersection(*map(set, typed))
+    return [" ".join(word for word in words if word not in common) for words in typed]
 
 
 def _interval(axes: Axes, row: int, difference: Difference, look: Look) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 
-from semiseg.console import clock
 from semiseg.overrides import override
+from semiseg.pace import clock
 from semiseg.report.collect import Run
 from semiseg.report.group import Cohort, Group
 from semiseg.report.leftovers import some

@@ -10,9 +10,9 @@ from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
-from semiseg.console import tolerant
 from semiseg.report.contents import Section
 from semiseg.report.table import BY_COLUMN, Cells
+from semiseg.streams import tolerant
 
 WIDTH = 160  # where the output is a pipe or a file, and COLUMNS does not say otherwise
 LONGEST = 40  # rows of a table

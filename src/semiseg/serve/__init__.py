@@ -16,12 +16,12 @@ from rich.console import Console as Terminal
 from rich.text import Text
 
 from semiseg.config import check_missing, settings, ungrouped
-from semiseg.console import tolerant
 from semiseg.engine.device import pick_device
 from semiseg.engine.settings import DEVICES, at_least, one_of
 from semiseg.errors import ConfigError
 from semiseg.prediction.options import PredictConfig
 from semiseg.prediction.raster import check_stretch
+from semiseg.streams import tolerant
 from semiseg.trained import load_predictor
 
 LAST_PORT = 65535

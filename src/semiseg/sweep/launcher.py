@@ -11,9 +11,9 @@ from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import DictConfig
 
 from semiseg.config import settings
-from semiseg.console import clock
 from semiseg.errors import ConfigError, SemisegError
 from semiseg.overrides import hydra_form, key_of
+from semiseg.pace import clock
 from semiseg.sweep.pool import Pool
 from semiseg.sweep.process import JobProcess, command_line, environment, failure, gpus
 from semiseg.sweep.record import FILE, Job, Sweep

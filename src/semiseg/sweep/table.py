@@ -8,7 +8,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from semiseg.console import clock, tolerant
+from semiseg.pace import clock
+from semiseg.streams import tolerant
 from semiseg.sweep.record import Job, Sweep
 
 STYLES = {"finished": "green", "stopped early": "green", "failed": "red", "interrupted": "yellow"}

@@ -15,10 +15,10 @@ from rich.table import Table
 from rich.text import Text
 
 from semiseg.config import check_missing, settings, ungrouped
-from semiseg.console import tolerant
 from semiseg.errors import ConfigError, SemisegError
 from semiseg.run_folder import from_here
 from semiseg.run_lock import RunLock
+from semiseg.streams import tolerant
 from semiseg.tracking.local import read_json, read_metrics
 from semiseg.tracking.mirror import Mirror
 from semiseg.tracking.naming import SQLITE, hide_password, store_uri
