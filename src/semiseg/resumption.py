@@ -111,7 +111,7 @@ def _mend_best(engine: Engine, console: Console) -> None:
     spoilt: those are kept aside. What belongs there is written again where the checkpoint holds it; else, without the
     weights of record, the next evaluation writes new ones.
     """
-    step = engine.best_weights[0] if engine.best_weights else None
+    step = engine.best.weights[0] if engine.best.weights else None
     wrong = {path: reason for path in engine.checkpoints.best_files if (reason := _misfit(path, step, engine))}
     for path, reason in wrong.items():
         console.warning(f"{reason}{_put_aside(path)}")
@@ -119,8 +119,8 @@ def _mend_best(engine: Engine, console: Console) -> None:
         engine.checkpoints.save_best(engine.step)
         engine.checkpoints.close()
         console.message(f"The best weights, of iteration {step}, are written again from the checkpoint.")
-    elif engine.checkpoints.best in wrong and engine.best_weights:
-        score = engine.best_weights[1]
+    elif engine.checkpoints.best in wrong and engine.best.weights:
+        score = engine.best.weights[1]
         engine.forget_best_weights()
         console.warning(
             f"The best weights, of iteration {step} with a val mIoU of {score:.4f}, are gone. The best is sought anew "

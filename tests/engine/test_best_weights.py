@@ -43,8 +43,8 @@ def test_weights_of_an_abandoned_training_are_kept_aside_and_the_score_is_that_o
     assert engine.step == 3 and any("is of iteration 6" in text for text in engine.said)
     assert step_of(best(engine).with_name("salvaged_6_model.pth")) == 6 and not best(engine).exists()
     engine.fit()
-    assert engine.best_weights == (6, 0.2) and step_of(best(engine)) == 6
-    assert (engine.best_step, engine.best_miou, engine.since_best) == (2, 0.3, 2)  # what the patience counts by
+    assert engine.best.weights == (6, 0.2) and step_of(best(engine)) == 6
+    assert (engine.best.step, engine.best.miou, engine.best.since) == (2, 0.3, 2)  # what the patience counts by
     assert not best(engine).with_name("salvaged_6_model.pth").exists()  # the same weights, come to again
     assert files.load(engine.checkpoints.latest)["best_weights"] == (6, 0.2)
 
@@ -61,11 +61,11 @@ def test_other_weights_of_the_same_step_do_not_replace_what_is_kept_aside(resume
 
 def test_best_weights_that_the_checkpoint_holds_are_written_again(resumed) -> None:
     engine = resumed(scores=(0.2, 0.5, 0.7), save_every=2, again=(0.1,))
-    assert engine.step == 4 and engine.best_weights == (4, 0.5) and step_of(best(engine)) == 4
+    assert engine.step == 4 and engine.best.weights == (4, 0.5) and step_of(best(engine)) == 4
     held = files.load(engine.checkpoints.folder / "checkpoint_4.pth")["model_state"]
     torch.testing.assert_close(dict(files.load(best(engine))), dict(held), rtol=0, atol=0)
     engine.fit()
-    assert engine.best_weights == (4, 0.5) and step_of(best(engine)) == 4
+    assert engine.best.weights == (4, 0.5) and step_of(best(engine)) == 4
 
 
 def test_a_checkpoint_of_before_has_its_best_weights_as_they_are(make_engine) -> None:
@@ -76,4 +76,4 @@ def test_a_checkpoint_of_before_has_its_best_weights_as_they_are(make_engine) ->
         files.save({key: value for key, value in state.items() if key not in ("best_weights", "data")}, path)
     engine, said = make_engine(scores=(0.2,), **LENGTH), []
     resume(engine, SimpleNamespace(message=said.append, warning=said.append))  # type: ignore[arg-type]
-    assert engine.best_weights == (2, 0.3) and len(said) == 1 and best(engine).is_file()
+    assert engine.best.weights == (2, 0.3) and len(said) == 1 and best(engine).is_file()

@@ -166,7 +166,7 @@ def test_it_stops_after_patience_evaluations_without_a_new_best(make_engine) -> 
     scores = (0.5, 0.4, 0.6, 0.6, 0.5, 0.9)
     engine = make_engine(max_steps=20, eval_every=1, early_stop_patience=2, scores=scores)
     assert engine.fit() == "stopped early"
-    assert (engine.step, engine.best_step, engine.best_miou) == (5, 3, 0.6)
+    assert (engine.step, engine.best.step, engine.best.miou) == (5, 3, 0.6)
     assert files.load(engine.checkpoints.latest)["iteration"] == 5
     assert engine.recorder.evaluations == [1, 2, 3, 4, 5]
 
@@ -190,7 +190,7 @@ def test_a_run_whose_score_is_undefined_still_leaves_weights(make_engine) -> Non
 def test_a_defined_score_beats_an_undefined_one(make_engine) -> None:
     engine = make_engine(max_steps=4, eval_every=1, scores=(math.nan, 0.5, math.nan, 0.4))
     engine.fit()
-    assert (engine.best_step, engine.best_miou) == (2, 0.5)
+    assert (engine.best.step, engine.best.miou) == (2, 0.5)
 
 
 def test_checkpoint_has_the_guides_keys(make_engine) -> None:
@@ -307,9 +307,9 @@ def test_patience_goes_on_where_it_was(make_engine) -> None:
     path = unbroken.checkpoints.folder / "checkpoint_4.pth"
     resumed = make_engine(scores=(0.4,), **settings)
     resumed.load_state_dict(files.load(path), path)
-    assert resumed.since_best == 2
+    assert resumed.best.since == 2
     assert resumed.fit() == "stopped early"
-    assert (resumed.step, resumed.best_step, resumed.best_miou) == (unbroken.step, 2, 0.6) == (5, 2, 0.6)
+    assert (resumed.step, resumed.best.step, resumed.best.miou) == (unbroken.step, 2, 0.6) == (5, 2, 0.6)
 
 
 def test_a_run_cannot_end_before_its_checkpoint(make_engine, tmp_path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -17,6 +16,7 @@ from semiseg.data.batches import BatchStream
 from semiseg.data.stream import Pool
 from semiseg.engine import bad_batch, memory
 from semiseg.engine import checkpoint as files
+from semiseg.engine.best import BestScore
 from semiseg.engine.checkpoint import CheckpointFolder
 from semiseg.engine.device import random_states, set_random_states
 from semiseg.engine.evaluator import Evaluation
@@ -76,9 +76,7 @@ class Engine:
         self.guard, self.meter = self.optimization.guard, self.optimization.meter
         self.step = 0  # finished steps
         self.position: dict[Pool, int] = {}  # samples drawn of each pool for them
-        self.best_miou, self.best_step, self.since_best = -math.inf, 0, 0
-        # Step and score of the weights in the files: the best's, unless a resumption found that these were gone.
-        self.best_weights: tuple[int, float] | None = None
+        self.best = BestScore()
         self.evaluated_at = -1
         self.saved: tuple[Path, int] | None = None  # newest checkpoint and its step
 
@@ -190,20 +188,15 @@ class Engine:
         with self.recorder.paused(), memory.told_as(too_large, self.device):
             result = self.evaluate(self.method.evaluated)
         self.evaluated_at = self.step
-        miou, previous = result.val.miou, self.best_miou
-        if is_better(miou, previous if self.best_step else None):
-            self.best_miou, self.best_step, self.since_best = miou, self.step, 0
-        else:
-            self.since_best += 1
-        is_best = is_better(miou, self.best_weights[1] if self.best_weights else None)
+        previous = self.best.miou
+        is_best = self.best.take(result.val.miou, self.step)
         if is_best:
-            self.best_weights = (self.step, miou)
             self.checkpoints.save_best(self.step)
         self.recorder.evaluation(self.step, result, previous, is_best, self.checkpoints.best)
 
     def _out_of_patience(self) -> bool:
         patience = self.trainer.early_stop_patience
-        return patience is not None and self.since_best >= patience
+        return patience is not None and self.best.since >= patience
 
     def _save(self, stream: BatchStream, latest: bool, periodic: bool) -> None:
         self.position = dict(stream.position)
@@ -229,10 +222,7 @@ class Engine:
             "iteration": self.step,
             "total_steps": self.total_steps,
             **self.optimization.state_dict(),
-            "best_val_miou": self.best_miou,
-            "best_step": self.best_step,
-            "best_weights": self.best_weights,
-            "evaluations_since_best": self.since_best,
+            **self.best.state_dict(),
             "evaluated_at": self.evaluated_at,
             "random_states": random_states(),
             "data_position": dict(self.position),
@@ -256,18 +246,15 @@ class Engine:
         self.optimization.load_state_dict(state, path)
         memory.take_over(self.trainer, state.get("batch", {}))
         self.step, self.position = state["iteration"], dict(state["data_position"])
-        self.best_miou, self.best_step = state["best_val_miou"], state["best_step"]
-        known = (self.best_step, self.best_miou) if self.best_step else None
-        self.best_weights = state.get("best_weights", known)
-        self.since_best, self.evaluated_at = state["evaluations_since_best"], state["evaluated_at"]
+        self.best.load_state_dict(state)
+        self.evaluated_at = state["evaluated_at"]
         self.saved = (path, self.step)
         self.recorder.load_state_dict(state["recorder"])
         set_random_states(state["random_states"])
 
     def start_anew_in_folder(self) -> None:
         """After a restore from another run's folder: its best weights are not in this one, nor is its tracked run."""
-        self.best_miou, self.best_step, self.since_best, self.evaluated_at = -math.inf, 0, 0, -1
-        self.best_weights = None
+        self.best, self.evaluated_at = BestScore(), -1
         self.recorder.forget_run()
 
     def forget_best_weights(self) -> None:
@@ -275,10 +262,5 @@ class Engine:
 
         Scores go on to be compared with the best one measured: what is logged, and the patience, are as ever.
         """
-        self.best_weights, self.evaluated_at = None, -1
+        self.best.weights, self.evaluated_at = None, -1
         self.recorder.forget_best()
-
-
-def is_better(miou: float, best: float | None) -> bool:
-    """The first counts even as NaN, where no class that counts occurs: the run has weights of record."""
-    return best is None or math.isnan(best) or miou > best
