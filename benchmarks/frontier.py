@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
+from semiseg.report.drawing import look
 from semiseg.report.tradeoffs import pareto_front
 
 Row = Mapping[str, Any]
@@ -44,14 +45,15 @@ def one_thread(row: Row) -> list[Mapping[str, Any]]:
 
 
 def draw_frontier(rows: Sequence[Row], path: Path) -> None:
-    """mIoU against latency and against the size of the file, with the systems that nothing beats on both joined."""
+    """mIoU against latency and against the size of the file; what nothing beats on both is joined."""
     figure = Figure(figsize=(9.6, 3.9), layout="constrained", facecolor="white")
     left, right = figure.subplots(1, 2, sharey=True)
     left.set_ylabel("validation mIoU")
-    _panel(
-        left, [Point(row["latency"][0]["ms"], row["miou"], row["name"]) for row in rows], "ms for one patch, one thread"
-    )
+    milliseconds = [Point(row["latency"][0]["ms"], row["miou"], row["name"]) for row in rows]
+    _panel(left, milliseconds, "ms for one patch, one thread")
     _panel(right, [Point(row["mib"], row["miou"], row["name"]) for row in rows], "MiB of the weights file")
+    # Names in a legend, because systems of about the same cost would write theirs over each other.
+    figure.legend(*left.get_legend_handles_labels(), loc="outside right center", frameon=False, fontsize=9)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=150)
 
@@ -59,13 +61,20 @@ def draw_frontier(rows: Sequence[Row], path: Path) -> None:
 def _panel(axes: Axes, points: Sequence[Point], label: str) -> None:
     front = pareto_front(points)
     axes.plot([p.cost for p in front], [p.miou for p in front], drawstyle="steps-post", color="#9aa0a6", linewidth=1.2)
-    for point in points:
-        color = "#0b6e4f" if point in front else "#b0b4b9"
-        axes.plot([point.cost], [point.miou], "o", color=color, markersize=7)
-        axes.annotate(point.name, (point.cost, point.miou), (6, 5), textcoords="offset points", fontsize=8)
+    for number, point in enumerate(points):
+        style = look(number)
+        axes.plot(
+            [point.cost],
+            [point.miou],
+            style.marker,
+            color=style.color,
+            markersize=8,
+            label=point.name,
+            linestyle="none",
+        )
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.6g}"))
     axes.set_xlabel(label)
-    axes.margins(0.18)
+    axes.margins(0.1)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)

@@ -68,10 +68,11 @@ PLAIN = Look(MUTED, "o", "-", "")  # of the groups that have none of their own
 
 def looks(cohort: Cohort) -> dict[Group, Look]:
     """The look of each group that has one: the baseline and the best others, `SHOWN` in all."""
-    return {group: _look(number) for number, group in enumerate(leading(cohort, SHOWN))}
+    return {group: look(number) for number, group in enumerate(leading(cohort, SHOWN))}
 
 
-def _look(number: int) -> Look:
+def look(number: int) -> Look:
+    """Of the group of this number."""
     again, place = divmod(number, len(PALETTE))
     return Look(
         PALETTE[place], MARKERS[(place + 3 * again) % len(MARKERS)], ("-", "--")[again % 2], ("", "////")[again % 2]
