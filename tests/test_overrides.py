@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -88,6 +89,12 @@ def test_a_name_is_one_folder(key: str, value: str) -> None:
 def test_an_output_is_a_folder(value: str) -> None:
     with pytest.raises(ConfigError, match="output is empty: give a folder"):
         check_names([f"output={value}"])
+
+
+@pytest.mark.parametrize("key", ["run", "runs", "data.root", "+data.val_list", "seed"])
+def test_a_value_that_is_left_out_is_not_the_folder_one_is_in(key: str) -> None:
+    with pytest.raises(ConfigError, match=f"{re.escape(key)}= is empty. Give a value, or leave it out"):
+        check_names([f"{key}="])
 
 
 def test_names_of_one_folder_pass() -> None:

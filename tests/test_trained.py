@@ -12,6 +12,8 @@ from omegaconf import OmegaConf
 
 from semiseg.errors import CheckpointError, ConfigError
 from semiseg.models import LightweightDSConv
+from semiseg.models.pruned import source_of
+from semiseg.pseudo_label.distillation import load_teacher
 from semiseg.tensor_file import NO_RUN, write_tensors
 from semiseg.trained import load_predictor, load_trained, path_of
 
@@ -46,6 +48,18 @@ def test_a_run_folder_and_its_weights_file_are_the_same_system(run: Path) -> Non
     assert torch.equal(probabilities, by_file.probabilities(images))
     assert whole.classes.names == ("soil", "palm") and whole.classes.colors == ((1, 2, 3), (4, 5, 6))
     assert whole.name == "lightweight/first" and not whole.network.training
+
+
+def test_the_score_of_the_best_weights_is_not_that_of_others(run: Path) -> None:
+    summary = run / "summary.json"
+    summary.write_text(
+        json.dumps(json.loads(summary.read_text(encoding="utf-8")) | {"best_val_miou": 0.5}), encoding="utf-8"
+    )
+    final = run / "checkpoints" / "final_model.pth"
+    torch.save(LightweightDSConv(2).state_dict(), final)
+    for best in (run, run / "checkpoints" / "best_model.pth"):
+        assert load_trained(best, CPU).summary["best_val_miou"] == 0.5
+    assert "best_val_miou" not in load_trained(final, CPU).summary
 
 
 def test_a_version_of_the_registry_is_the_folder_it_was_downloaded_to(
@@ -96,6 +110,33 @@ def test_what_cannot_be_used_is_named(run: Path, tmp_path: Path) -> None:
     (run / ".hydra" / "config.yaml").write_text("{", encoding="utf-8")
     with pytest.raises(ConfigError, match="cannot be read"):
         load_trained(run, CPU)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("model.onnx", r"run=.*model\.onnx is an ONNX file, .* Give the run folder\."),
+        ("model.pt2", r"run=.*model\.pt2 is a torch\.export file, which is for programs without this project\."),
+    ],
+)
+def test_exported_files_hold_no_weights_to_load(run: Path, name: str, said: str) -> None:
+    file = run / "exported" / name
+    file.parent.mkdir()
+    file.write_bytes(b"PK")
+    with pytest.raises(ConfigError, match=said):
+        load_trained(file, CPU)
+    with pytest.raises(ConfigError, match=rf"^pseudo_label\.teacher_run: {said}"):
+        load_teacher(str(file), ("soil", "palm"))
+    with pytest.raises(ConfigError, match=rf"^model\.{said}"):
+        source_of(str(file), {})
+
+
+def test_a_program_of_torch_export_is_no_predictor_with_any_backend(run: Path) -> None:
+    file = run / "model.pt2"
+    file.write_bytes(b"PK")
+    for backend in ("auto", "torch", "onnx"):
+        with pytest.raises(ConfigError, match=r"torch\.export file.*Give the run folder, or .*model\.onnx"):
+            load_predictor(file, CPU, backend)
 
 
 @pytest.mark.parametrize(

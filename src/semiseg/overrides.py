@@ -68,13 +68,15 @@ def check_groups(overrides: list[str]) -> None:
 
 def check_names(overrides: list[str]) -> None:
     """Raises ConfigError for a `name` or `experiment_name` that is not one folder, and for an `output` that is none,
-    before Hydra makes that folder."""
+    before Hydra makes that folder; and for a value that is left out, which would name the folder one is in."""
     for typed in overrides:
-        key, _, value = typed.partition("=")
+        key, equals, value = typed.partition("=")
         if key in FOLDER_NAMES:
             check_folder_name(key, value.strip("'\""))
         if key == "output" and not value.strip("'\" "):
             raise ConfigError("output is empty: give a folder, such as output=runs.")
+        if equals and not value and not key.startswith(("~", "-")):
+            raise ConfigError(f"{typed} is empty. Give a value, or leave it out.")
 
 
 def may_be_words(value: str) -> bool:

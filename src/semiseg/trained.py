@@ -20,6 +20,7 @@ from semiseg.data.classes import ClassMap
 from semiseg.errors import CheckpointError, ConfigError
 from semiseg.models.base import SegmentationModel
 from semiseg.models.weights import load_weights
+from semiseg.overrides import override
 from semiseg.schema import fits
 from semiseg.stored import check_targets
 from semiseg.tensor_file import run_of
@@ -39,7 +40,7 @@ class Trained:
     network: SegmentationModel
     classes: ClassMap
     config: DictConfig  # the run's, as composed
-    summary: Mapping[str, Any]
+    summary: Mapping[str, Any]  # the run's; without `best_val_miou` where the weights are not its best
     folder: Path
     weights: Path
     device: torch.device
@@ -95,16 +96,17 @@ def load_predictor(run: str | Path, device: torch.device, backend: str = "auto")
 def _load_exported(run: str | Path, path: Path) -> System:
     """The ONNX file of a run folder. Raises ConfigError where there is none, or one of other weights than its best."""
     from semiseg.export.onnx_model import load_onnx
+    from semiseg.prediction.record import fingerprint
 
     folder, weights = _locate(path)
     file = folder / EXPORTED
-    command = f"semiseg export run={run}"
+    command = f"semiseg export {override('run', Path(run).as_posix())}"
     if weights == path:
         raise ConfigError(f"run={run} is a weights file, of which backend=onnx has no ONNX file. Give a run folder.")
     if not file.is_file():
         raise ConfigError(f"{file} does not exist, which backend=onnx takes. Write it first: {command}")
     model = load_onnx(file)
-    if model.summary["best_val_miou"] != _summary(folder).get("best_val_miou"):
+    if model.metadata.weights != fingerprint(weights):
         raise ConfigError(f"{file} is not of the best weights that the run has now. Write it again: {command}")
     return model
 
@@ -117,6 +119,8 @@ def load_trained(run: str | Path, device: torch.device) -> Trained:
     """
     folder, weights = _locate(path_of(run))
     config, summary = _config(folder), _summary(folder)
+    if not is_best(folder, weights):
+        summary = {key: value for key, value in summary.items() if key != "best_val_miou"}
     classes = ClassMap(tuple(summary["classes"]), tuple(tuple(c) for c in summary["colors"].values()))
     network = build_model(config, classes.num_classes, restored=True)
     load_weights(network, weights)
@@ -145,6 +149,7 @@ def path_of(run: str | Path) -> Path:
 def _locate(path: Path) -> tuple[Path, Path]:
     """Run folder and weights file."""
     if path.is_file():
+        _check_kind(path)
         folder = path.parent.parent
         if not (folder / ".hydra" / "config.yaml").is_file():
             raise ConfigError(
@@ -155,10 +160,31 @@ def _locate(path: Path) -> tuple[Path, Path]:
     if not (path / ".hydra" / "config.yaml").is_file():
         kind = "holds no run (no .hydra/config.yaml)" if path.is_dir() else "does not exist"
         raise ConfigError(f"run={path} {kind}. Give the folder of a run, such as runs/semiseg/NAME.")
-    found = next((file for name in BEST if (file := path / "checkpoints" / name).is_file()), None)
+    found = _best_of(path)
     if found is None:
         raise CheckpointError(f"{path} has no best weights: the run was not evaluated yet. Continue it first.")
     return path, found
+
+
+def is_best(folder: Path, weights: Path) -> bool:
+    """Whether a weights file is the one of record in a run folder."""
+    best = _best_of(folder)
+    return best is not None and best.samefile(weights)
+
+
+def _best_of(folder: Path) -> Path | None:
+    return next((file for name in BEST if (file := folder / "checkpoints" / name).is_file()), None)
+
+
+def _check_kind(path: Path) -> None:
+    """Raises ConfigError for a file that `semiseg export` wrote, which holds no weights to load."""
+    if path.suffix.lower() == ".onnx":
+        raise ConfigError(f"run={path} is an ONNX file, and weights are needed here. Give the run folder.")
+    if path.suffix.lower() == ".pt2":
+        raise ConfigError(
+            f"run={path} is a torch.export file, which is for programs without this project. Give the run folder, or "
+            "to evaluate or predict without weights model.onnx."
+        )
 
 
 def _check_owner(folder: Path, weights: Path) -> None:

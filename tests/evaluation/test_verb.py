@@ -7,12 +7,14 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
+from semiseg.evaluation import EvaluateConfig, folder_of
 from semiseg.pseudo_label.thresholds import resolve_thresholds
 
 Evaluate = Callable[..., dict]
@@ -237,3 +239,18 @@ def test_masks_of_unknown_ids_are_named(
     said = refused(capsys, semiseg("evaluate", *given, f"out={(tmp_path / 'out').as_posix()}"))
     assert "masks" in said and "class id" in said
     assert not (tmp_path / "out" / "evaluation.json").exists()
+
+
+def test_what_was_evaluated_tells_where_it_goes() -> None:
+    run = Path("runs/first")
+
+    def name(typed: dict[str, str] | None = None, **settings: Any) -> str:
+        return folder_of(EvaluateConfig(**{"run": "runs/first", **settings}), run, typed or {}).name
+
+    assert name() == "val" and name(split="train", tta="flips", size=640) == "train-flips-640"
+    assert name(run="runs/first/checkpoints/final_model.pth") == "val-final_model"
+    lists = [name({"data.val_list": path}) for path in ("few.txt", "other.txt")]
+    roots = [name({"data": "folder", "data.root": root}, split="test") for root in ("a/x", "b/x")]
+    pairs = [name(run=["runs/first", other]) for other in ("runs/second", "runs/third")]
+    assert all(each.startswith("val-ensemble-of-2-") for each in pairs)
+    assert len({"val", name(precision="bf16"), *lists, *roots, *pairs}) == 8

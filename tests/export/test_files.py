@@ -15,10 +15,11 @@ from torch import Tensor
 from semiseg.data.batches import IMAGENET_MEAN, IMAGENET_STD
 from semiseg.errors import CheckpointError, ConfigError
 from semiseg.export.check import TOLERANCE, Agreement, check, compare
-from semiseg.export.files import Exporter, check_folder
+from semiseg.export.files import Exporter, check_folder, remove_stale
 from semiseg.export.graph import trace
 from semiseg.export.onnx_model import load_onnx
 from semiseg.models import LightweightDSConv
+from semiseg.prediction.record import fingerprint
 from semiseg.trained import Trained
 
 SHAPES = [(1, 3, 40, 48), (3, 3, 33, 71), (2, 3, 96, 64)]
@@ -77,7 +78,7 @@ def test_metadata_need_no_run(exported: Path, trained: Trained) -> None:
     model = load_onnx(exported / "model.int8.onnx")
     assert model.classes == trained.classes and model.metadata.precision == "int8"
     assert model.config.data == trained.config.data and model.summary["best_val_miou"] == 0.5
-    assert model.name == "tiny/first (ONNX int8)"
+    assert model.name == "tiny/first (ONNX int8)" and model.metadata.weights == fingerprint(trained.weights)
 
 
 def test_files_name_no_source_code(exported: Path) -> None:
@@ -113,14 +114,28 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     assert not list((tmp_path / "new" / "folder").iterdir())
 
 
+def test_files_of_other_weights_that_were_not_written_now_are_removed(tmp_path: Path) -> None:
+    now, old, other = (tmp_path / name for name in ("model.onnx", "model.int8.onnx", "notes.onnx"))
+    for path in (now, old, other):
+        path.write_bytes(b"")
+    assert remove_stale(tmp_path, "aa", [now]) == []  # nothing says of what weights they are
+    results = tmp_path / "export.json"
+    results.write_text('{"weights_fingerprint": "aa"}', encoding="utf-8")
+    assert remove_stale(tmp_path, "aa", [now]) == []
+    results.write_text('{"weights_fingerprint": "bb"}', encoding="utf-8")
+    assert remove_stale(tmp_path, "aa", [now]) == [old] and not old.exists()
+    assert now.exists() and other.exists() and results.exists()
+
+
 def test_the_lightweight_network_in_onnx_and_int8(trained: Trained, images: list[Tensor], tmp_path: Path) -> None:
     torch.manual_seed(0)
     network = LightweightDSConv(3)
+    torch.save(network.state_dict(), tmp_path / "weights.pth")
     with torch.no_grad():
         network.train()(torch.randn(4, 3, 64, 64))
     real = Trained(
         network.eval().requires_grad_(False), trained.classes, trained.config, trained.summary, tmp_path,
-        tmp_path / "none", trained.device,
+        tmp_path / "weights.pth", trained.device,
     )  # fmt: skip
     batches = [torch.stack(images[:1]), bytes_of((3, 3, 65, 33))]
     fp32, int8 = Exporter(real, tmp_path, batches, images[:2]).export(["onnx", "int8"])

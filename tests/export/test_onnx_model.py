@@ -32,7 +32,7 @@ def test_run_names_a_file_or_a_run(exported: Path, trained: Trained, images: lis
     batch = torch.stack(images)
     file = load_predictor(exported / "model.onnx", cpu)
     assert isinstance(file, OnnxTrained) and file.device == cpu
-    assert file.weights == exported / "model.onnx" and file.folder == exported / "model"
+    assert file.weights == exported / "model.onnx" and file.folder == exported
     assert load_predictor(exported / "model.int8.onnx", cpu).folder == exported / "model.int8"
     found = file.probabilities(batch.to(memory_format=torch.channels_last))
     torch.testing.assert_close(found, trained.probabilities(batch), atol=1e-4, rtol=0)

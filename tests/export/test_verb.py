@@ -9,8 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
-from semiseg.trained import Trained
+from semiseg.models.weights import read_state_dict
+from semiseg.prediction.record import fingerprint
+from semiseg.trained import Trained, load_predictor
 
 Verb = Callable[..., int]
 
@@ -41,6 +44,36 @@ def test_export_writes_files_figures_and_a_table(
     assert all(math.isfinite(row["memory_mib"]) and row["memory_mib"] > 20 for row in (fp32, int8))
     shown = capsys.readouterr().out
     assert all(part in shown for part in ("PyTorch", "ONNX INT8", "same class", "Load of the", "Written:"))
+
+
+def test_an_export_of_other_weights_leaves_no_file_of_the_best_and_does_not_stand_for_them(
+    semiseg: Verb, exported: Path, trained: Trained, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = shutil.copytree(trained.folder, tmp_path / "first", ignore=shutil.ignore_patterns("exported"))
+    out = shutil.copytree(exported, folder / "exported")
+    (out / "export.json").write_text(
+        json.dumps({"weights_fingerprint": fingerprint(trained.weights)}), encoding="utf-8"
+    )
+    final = folder / "checkpoints" / "final_model.pth"
+    torch.save({key: value + 0.1 for key, value in read_state_dict(trained.weights).items()}, final)
+    assert semiseg("export", f"run={final.as_posix()}", "format=onnx", "measure=false") == 0
+    assert {path.name for path in out.iterdir()} == {"model.onnx", "export.json"}
+    said = capsys.readouterr().out
+    assert "Removed, because they are of other weights: " in said and "model.int8.onnx" in said
+    assert load_predictor(out / "model.onnx", trained.device).summary["best_val_miou"] is None
+    status = semiseg("evaluate", f"run={folder.as_posix()}", "backend=onnx")
+    assert "is not of the best weights that the run has now" in refused(capsys, status)
+
+
+def test_the_evaluation_of_the_file_does_not_replace_that_of_the_run(
+    semiseg: Verb, exported: Path, trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("semiseg.evaluation.files.pictures", lambda *_: [])
+    folder = shutil.copytree(trained.folder, tmp_path / "first", ignore=shutil.ignore_patterns("exported"))
+    shutil.copytree(exported, folder / "exported")
+    assert semiseg("evaluate", f"run={folder.as_posix()}", "backend=onnx", "device=cpu") == 0
+    assert (folder / "exported" / "evaluation" / "val" / "evaluation.json").is_file()
+    assert not (folder / "evaluation").exists()
 
 
 def test_evaluate_and_predict_take_the_file(

@@ -314,3 +314,12 @@ def test_what_is_cut_trains_predicts_and_goes_back(patchify, base_images, tmp_pa
         assert whole is not None and whole.shape[:2] == mask.shape
         colors = {tuple(color) for color in whole[..., ::-1].reshape(-1, 3).tolist()}
         assert colors <= {(120, 80, 40), (20, 160, 20), (90, 90, 90)}
+
+
+def test_the_last_line_says_what_the_patches_are_for(patchify, base_images, tmp_path: Path, capsys):
+    assert patchify(images=tmp_path / "images", size=64) == 0
+    said = capsys.readouterr().out
+    data = f"data=salak data.root={tmp_path / 'out'}"
+    assert f"semiseg predict run=RUN {data} split=all out=PATH" in said and "Train" not in said
+    assert patchify(images=tmp_path / "images", masks=tmp_path / "masks", size=64, out=tmp_path / "more") == 0
+    assert "Train on it with: semiseg train data=salak" in capsys.readouterr().out

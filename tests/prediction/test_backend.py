@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -17,6 +18,7 @@ from semiseg.errors import ConfigError
 from semiseg.evaluation import EvaluateConfig
 from semiseg.export.graph import INPUT, OUTPUT
 from semiseg.export.metadata import metadata_of
+from semiseg.models.weights import read_state_dict
 from semiseg.prediction.options import PredictConfig
 from semiseg.trained import EXPORTED, Trained, load_predictor, load_trained
 
@@ -71,8 +73,15 @@ def test_torch_does_not_run_an_onnx_file(exported: Path):
 def test_a_run_that_was_not_exported_names_the_command(trained_run: Path):
     with pytest.raises(ConfigError) as refused:
         load_predictor(trained_run, CPU, "onnx")
-    command = f"semiseg export run={trained_run}"
-    assert str(refused.value).endswith(command)
+    assert str(refused.value).endswith(f"semiseg export run={trained_run.as_posix()}")
+
+
+def test_the_command_can_be_pasted_whatever_the_path(trained_run: Path, tmp_path: Path):
+    folder = shutil.copytree(trained_run, tmp_path / "my (first), run")
+    with pytest.raises(ConfigError) as refused:
+        load_predictor(folder, CPU, "onnx")
+    words = shlex.split(str(refused.value).partition("Write it first: ")[2])
+    assert words == ["semiseg", "export", f'run="{folder.as_posix()}"']
 
 
 def test_weights_and_folders_without_a_run_have_no_onnx_file(exported: Path, tmp_path: Path):
@@ -83,12 +92,45 @@ def test_weights_and_folders_without_a_run_have_no_onnx_file(exported: Path, tmp
 
 
 def test_a_file_of_weights_that_the_run_has_no_more_is_refused(exported: Path, tmp_path: Path):
-
     trained_on = Path(shutil.copytree(exported, tmp_path / "first"))
-    summary = trained_on / "summary.json"
-    summary.write_text(json.dumps(json.loads(summary.read_text()) | {"best_val_miou": 0.5}), encoding="utf-8")
+    best = load_trained(trained_on, CPU).weights
+    torch.save({key: value + 1 for key, value in read_state_dict(best).items()}, best)
     with pytest.raises(ConfigError, match="is not of the best weights that the run has now"):
         load_predictor(trained_on, CPU, "onnx")
+
+
+def test_a_file_of_other_weights_than_the_best_is_refused_and_has_no_score(exported: Path, tmp_path: Path):
+    folder = Path(shutil.copytree(exported, tmp_path / "first"))
+    final = folder / "checkpoints" / "final_model.pth"
+    torch.save({key: value + 1 for key, value in read_state_dict(load_trained(folder, CPU).weights).items()}, final)
+    summary = folder / "summary.json"
+    summary.write_text(
+        json.dumps(json.loads(summary.read_text(encoding="utf-8")) | {"best_val_miou": 0.5}), encoding="utf-8"
+    )
+    rewrite(folder / EXPORTED, metadata_of(load_trained(folder, CPU), "fp32"))
+    assert load_predictor(folder, CPU, "onnx").summary["best_val_miou"] == 0.5
+    rewrite(folder / EXPORTED, metadata_of(load_trained(final, CPU), "fp32"))
+    with pytest.raises(ConfigError, match="is not of the best weights that the run has now"):
+        load_predictor(folder, CPU, "onnx")
+    assert load_predictor(folder / EXPORTED, CPU).summary["best_val_miou"] is None
+
+
+def test_a_file_that_does_not_say_of_what_weights_is_taken_by_its_name_alone(exported: Path, tmp_path: Path):
+    folder = Path(shutil.copytree(exported, tmp_path / "first"))
+    metadata = metadata_of(load_trained(folder, CPU), "fp32")
+    del metadata["weights"]
+    rewrite(folder / EXPORTED, metadata)
+    with pytest.raises(ConfigError, match="is not of the best weights that the run has now"):
+        load_predictor(folder, CPU, "onnx")
+    assert load_predictor(folder / EXPORTED, CPU).weights == folder / EXPORTED
+
+
+def rewrite(file: Path, metadata: dict[str, str]) -> None:
+    """The same graph under other metadata."""
+    model = onnx.load(file)
+    del model.metadata_props[:]
+    onnx.helper.set_model_props(model, metadata)
+    onnx.save(model, file)
 
 
 @pytest.mark.parametrize("config", [lambda word: PredictConfig("a", "b", backend=word),

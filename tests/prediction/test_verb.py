@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -116,6 +118,66 @@ def test_a_second_call_goes_on(predict: Verb, tmp_path: Path, picture, capsys):
     assert "2 of 3 images are predicted already" in capsys.readouterr().out
     assert removed.is_file() and kept.stat().st_mtime_ns == before
     assert len([row for row in rows_of(tmp_path / "out" / "areas.csv") if row["image"] == "1"]) <= 3
+    for number in (1, 2):
+        (tmp_path / "out" / "classes" / f"{number}.png").unlink()
+    assert predict() == 0
+    assert "1 of 3 images is predicted already" in capsys.readouterr().out
+
+
+def test_an_image_of_the_same_name_and_time_is_predicted_all_the_same(predict: Verb, tmp_path: Path, picture, capsys):
+    """Of another folder, and of another size in its place: copies keep the time of their original."""
+    write_png(tmp_path / "in" / "a.png", picture[:64, :64])
+    write_png(tmp_path / "other" / "a.png", picture[:40, :40])
+    for folder in ("in", "other"):
+        os.utime(tmp_path / folder / "a.png", ns=(10**18, 10**18))
+    assert predict() == 0
+    assert predict(f"input={(tmp_path / 'other').as_posix()}") == 0
+    assert "1 image to predict" in capsys.readouterr().out.rpartition("Written")[0].rpartition("Written")[2]
+    with Image.open(tmp_path / "out" / "classes" / "a.png") as image:
+        assert image.size == (40, 40)
+    write_png(tmp_path / "other" / "a.png", picture[:50, :50])
+    os.utime(tmp_path / "other" / "a.png", ns=(10**18, 10**18))
+    assert predict(f"input={(tmp_path / 'other').as_posix()}") == 0
+    with Image.open(tmp_path / "out" / "classes" / "a.png") as image:
+        assert image.size == (50, 50)
+
+
+def test_pictures_that_are_missing_are_drawn_later(predict: Verb, tmp_path: Path, picture, capsys):
+    for number in range(3):
+        write_png(tmp_path / "in" / f"{number}.png", picture[:64, :64])
+    assert predict() == 0
+    for _ in range(2):
+        assert predict("visualize=true", "visualize_first=2") == 0
+    assert sorted(path.name for path in (tmp_path / "out" / "visualize").iterdir()) == ["0.png", "1.png"]
+    said = capsys.readouterr().out
+    assert "1 of 3 images is predicted already" in said and "3 of 3 images are predicted already" in said
+
+
+def test_the_areas_of_a_call_are_those_of_its_images(predict: Verb, tmp_path: Path, picture):
+    write_png(tmp_path / "in" / "a.png", picture[:64, :64])
+    write_png(tmp_path / "other" / "b.png", picture[:40, :40])
+    broken = tmp_path / "other" / "c.png"
+    write_png(broken, picture[:40, :40])
+    other = f"input={(tmp_path / 'other').as_posix()}"
+    for _ in range(2):
+        assert predict() == 0 and predict(other) == 0
+        rows = rows_of(tmp_path / "out" / "areas.csv")
+        assert {row["image"] for row in rows} == {"(all)", "b", "c"}
+        assert sum(int(row["pixels"]) for row in rows if row["image"] == "(all)") == 2 * 40 * 40
+    broken.write_bytes(b"broken")
+    assert predict(other) == 1
+    assert {row["image"] for row in rows_of(tmp_path / "out" / "areas.csv")} == {"(all)", "b"}
+
+
+def test_a_hole_in_another_input_does_not_fail_a_call(predict: Verb, make_raster, tmp_path: Path, picture):
+    path = make_raster(tiled=True, blockxsize=64, blockysize=64, compress="deflate")
+    with rasterio.open(path) as raster:
+        offset = int(raster.get_tag_item("BLOCK_OFFSET_3_0", "TIFF", bidx=1))
+    data = path.read_bytes()
+    path.write_bytes(data[:offset] + b"\xff" * 300 + data[offset + 300 :])
+    write_png(tmp_path / "other" / "b.png", picture[:40, :40])
+    assert predict() == 1
+    assert predict(f"input={(tmp_path / 'other').as_posix()}") == 0
 
 
 def test_an_interrupted_raster_goes_on_from_its_finished_strips(
@@ -251,6 +313,22 @@ def test_patches_of_a_data_set_with_their_truth(predict: Verb, salak_root: Path,
     assert len(pictures) == 2 and cv2.imread(str(pictures[0])).shape[1] > 6 * 64  # six panels
 
 
+@pytest.mark.parametrize("split", ["all", "unlabeled"])
+def test_a_data_set_without_any_mask_is_predicted(predict: Verb, salak_root: Path, tmp_path: Path, trained_run, split):
+    import torch
+
+    from semiseg.evaluation.subject import write_classes
+    from semiseg.trained import load_trained
+
+    write_classes(salak_root / "class_mapping.csv", load_trained(trained_run, torch.device("cpu")).classes)
+    for masks in list(salak_root.glob("*/masks")):
+        shutil.rmtree(masks)
+    cache = f"data.cache_dir={(tmp_path / 'cache').as_posix()}"
+    assert predict("input=null", "data=salak", f"data.root={salak_root.as_posix()}", cache, f"split={split}") == 0
+    images = [path.relative_to(salak_root) for path in salak_root.glob("*/images/*")]
+    assert images and all((tmp_path / "out" / "classes" / path).is_file() for path in images)
+
+
 def test_out_inside_the_input_is_not_predicted_again(predict: Verb, tmp_path: Path, picture):
     write_png(tmp_path / "in" / "a.png", picture[:64, :64])
     inside = f"out={(tmp_path / 'in' / 'predicted').as_posix()}"
@@ -277,6 +355,10 @@ def test_two_images_of_one_name(predict: Verb, tmp_path: Path, picture, make_ras
         (("run=nowhere",), "run=nowhere does not exist"),
         (("tiles=3",), "there is no group or key 'tiles'"),
         (("device=tpu",), "device is 'tpu'"),
+        (("outputs=maps",), "outputs is 'maps'"),
+        (("model=v1",), "model is no setting of a prediction: the run has its own"),
+        (("data=salak", "data.root=here"), "data= is of the patches of a data set"),
+        (("split=val",), "split= is of the patches of a data set, and input="),
     ],
 )
 def test_wrong_settings_are_one_clear_line(predict: Verb, tmp_path: Path, picture, capsys, overrides, message):
@@ -296,3 +378,38 @@ def test_wrong_folders_are_one_clear_line(predict: Verb, tmp_path: Path, picture
     assert predict() == 0
     assert predict("tile=96") == 1
     assert "holds predictions with tile=64, asked for is 96" in capsys.readouterr().err
+
+
+def test_one_output_is_a_word(predict: Verb, tmp_path: Path, picture):
+    write_png(tmp_path / "in" / "a.png", picture[:64, :64])
+    assert predict("outputs=confidence") == 0
+    assert (tmp_path / "out" / "confidence" / "a.png").is_file() and not (tmp_path / "out" / "areas.csv").exists()
+
+
+def test_polygons_of_two_sizes_are_not_mixed(predict: Verb, tmp_path: Path, picture, capsys):
+    write_png(tmp_path / "in" / "a.png", picture[:64, :64])
+    assert predict("smallest_polygon=3") == 0  # of no account without polygons
+    assert predict("outputs=polygons", "smallest_polygon=50") == 0
+    assert predict("smallest_polygon=0") == 0
+    assert predict("outputs=polygons", "smallest_polygon=0") == 1
+    assert "with smallest_polygon=50, asked for is 0" in capsys.readouterr().err
+
+
+def test_a_folder_of_another_run_names_both(predict: Verb, tmp_path: Path, trained_run: Path, picture, capsys):
+    import torch
+
+    write_png(tmp_path / "in" / "a.png", picture[:64, :64])
+    second = tmp_path / "second"
+    shutil.copytree(trained_run, second)
+    weights = second / "checkpoints" / "best_model.pth"
+    state = torch.load(weights)
+    torch.save({key: value + 1 if value.is_floating_point() else value for key, value in state.items()}, weights)
+    assert predict() == 0
+    assert predict(f"run={second.as_posix()}") == 1
+    err = capsys.readouterr().err
+    assert f"of run={trained_run / 'checkpoints' / 'best_model.pth'}, asked for is run={weights}." in err
+    out = f"out={(tmp_path / 'again').as_posix()}"
+    assert predict(f"run={second.as_posix()}", out) == 0
+    torch.save(state, weights)
+    assert predict(f"run={second.as_posix()}", out) == 1
+    assert "with weights that were replaced since" in capsys.readouterr().err

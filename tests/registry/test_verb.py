@@ -140,6 +140,18 @@ def test_an_untracked_run_gets_a_run_and_a_damaged_artifact_is_refused(
     assert not list((here / "runs" / "cache" / "registered").rglob("*untracked*"))
 
 
+def test_a_version_holds_the_best_weights_alone(
+    here: Path, client: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = write_run(tmp_path / "third", seed=2)
+    final = folder / "checkpoints" / "final_model.pth"
+    shutil.copyfile(folder / "checkpoints" / "best_model.pth", final)
+    assert run_verb("register", f"run={final.as_posix()}", "name=final") == 1
+    printed = capsys.readouterr().err
+    assert "final_model.pth is not the best weights of its run" in printed and f"run={folder}" in printed
+    assert "final" not in {model.name for model in client.search_registered_models()}
+
+
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [

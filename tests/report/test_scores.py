@@ -13,6 +13,7 @@ from semiseg.report.scores import (
     class_table,
     guide_table,
     how_resampled,
+    ladder_notes,
     ladder_table,
     leading,
     length_notes,
@@ -142,6 +143,10 @@ def test_the_ladder_holds_each_rung_against_the_one_before(make_run, tmp_path):
     assert cells.rows[0][2:] == ["", "", ""]
     assert cells.rows[1][2].startswith("+") and cells.rows[2][2].startswith("-")
     assert cells.rows[2][4] == "worse"
+    (note,) = ladder_notes(groups)
+    assert "no run of rung 1, 3, 4, 5, 6, 7, 8, 9," in note
+    (first, second, _) = rungs(groups)
+    assert ladder_notes([first]) == [] and "several recipes are of rung 2" in ladder_notes([second, second])[0]
 
 
 def test_tables_hold_the_facts_that_some_run_has():

@@ -23,7 +23,7 @@ def pick_device(name: str) -> torch.device:
         name = next(kind for kind, there in available.items() if there)
     if not available[name.split(":")[0]]:
         valid = ", ".join(kind for kind, there in available.items() if there)
-        raise ConfigError(f"trainer.device={name}, but PyTorch finds no such device here. Available: {valid}, auto.")
+        raise ConfigError(f"device={name}: PyTorch finds no such device here. Available: {valid}, auto.")
     return torch.device(name)
 
 

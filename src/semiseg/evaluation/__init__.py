@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -99,10 +100,18 @@ def options_of(config: DictConfig, typed: Collection[str]) -> EvaluateConfig:
 
 
 def folder_of(cfg: EvaluateConfig, run: Path, typed: Mapping[str, str]) -> Path:
-    """Where an evaluation goes when `out` does not say: a folder in the run's that tells what was evaluated."""
+    """Where an evaluation goes when `out` does not say: a folder in the run's that tells what was evaluated.
+
+    What has no short word, such as a list of patches or the members of an ensemble, is told apart by a digest.
+    """
     root = Path(typed["data.root"].strip("'\"")).name if "data.root" in typed else ""
     parts = [cfg.split, typed.get("data", root), "" if cfg.tta == "none" else cfg.tta, str(cfg.size or "")]
+    parts.append(cfg.precision or "")
+    parts += [path.stem for path in map(Path, cfg.runs) if path.suffix == ".pth" and len(cfg.runs) == 1]
     parts.append(f"ensemble-of-{len(cfg.runs)}" if len(cfg.runs) > 1 else "")
+    rest = [f"{key}={typed[key]}" for key in sorted(typed) if key.startswith("data.")]
+    rest += cfg.runs if len(cfg.runs) > 1 else []
+    parts.append(hashlib.sha256("\n".join(rest).encode()).hexdigest()[:6] if rest else "")
     return run / "evaluation" / "-".join(part for part in parts if part)
 
 

@@ -42,7 +42,9 @@ class Evaluation:
         if self.ensemble is None:
             return {}
         found = {}
-        for name in ("miou", "miou_all", "accuracy", "boundary_miou", "ece"):
+        for name in self.ensemble.values():
+            if name == "overconfidence":  # of which neither more nor less is better
+                continue
             own, others = self.ensemble.values()[name], [each.values()[name] for each in self.members]
             best = min(others) if name == "ece" else max(others)
             found[name] = {"over_best": own - best, "over_mean": own - float(np.mean(others))}

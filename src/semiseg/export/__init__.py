@@ -20,10 +20,11 @@ from semiseg.errors import ConfigError
 from semiseg.evaluation.subject import Subject, subject_of
 from semiseg.export.check import TOLERANCE
 from semiseg.export.costs import machine
-from semiseg.export.files import FORMATS, Exported, Exporter, check_folder, check_packages
+from semiseg.export.files import FORMATS, RESULTS, Exported, Exporter, check_folder, check_packages, remove_stale
 from semiseg.export.patches import check_batches, read_images, spread
 from semiseg.export.results import Row, cost_rows, score_rows, size_rows, table
 from semiseg.overrides import key_of
+from semiseg.prediction.record import fingerprint
 from semiseg.report.terminal import fitted, make_terminal
 from semiseg.tracking.local import write_json
 from semiseg.trained import EXPORTED, Trained, load_trained
@@ -97,8 +98,12 @@ def export_run(trained: Trained, subject: Subject, cfg: ExportConfig, out: Path,
         measured = measure_all(systems, subject, int(trained.config.trainer.eval_batch_size), images, terminal)
         rows = [row | more for row, more in zip(rows, measured, strict=True)]
     facts["machine_after"] = machine()
-    write_json(out / "export.json", {**facts, "systems": rows})
+    written = [each.path for each in made]
+    stale = remove_stale(out, facts["weights_fingerprint"], written) if cfg.out is None else []
+    write_json(out / RESULTS, {**facts, "systems": rows})
     show(terminal, rows, facts, out)
+    if stale:
+        say(terminal, f"Removed, because they are of other weights: {', '.join(map(str, stale))}")
     return rows
 
 
@@ -120,6 +125,7 @@ def facts_of(trained: Trained, subject: Subject, calibration: int) -> dict[str, 
     return {
         "run": trained.folder.resolve(),
         "weights": trained.weights.name,
+        "weights_fingerprint": fingerprint(trained.weights),
         "model": trained.config.model.name,
         "classes": trained.classes.names,
         "git_commit": trained.summary.get("git_commit"),
@@ -146,7 +152,7 @@ def show(terminal: Terminal, rows: list[Row], facts: dict[str, Any], out: Path) 
         if max(before["load"], after["load"]) > before["processors"]:
             say(terminal, "Other programs kept the processors busy: read the ratios, not the milliseconds.", "yellow")
     files = [row["file"] for row in rows[1:]]
-    say(terminal, f"Written: {', '.join(map(str, [*files, out / 'export.json']))}")
+    say(terminal, f"Written: {', '.join(map(str, [*files, out / RESULTS]))}")
 
 
 def say(terminal: Terminal, line: str, style: str = "") -> None:

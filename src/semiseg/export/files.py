@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from semiseg.tracking.local import write_bytes
 from semiseg.trained import Trained
 
 FORMATS = {"onnx": "model.onnx", "torch_export": "model.pt2", "int8": "model.int8.onnx"}
+RESULTS = "export.json"
 LABELS = {"onnx": "ONNX fp32", "torch_export": "torch.export", "int8": "ONNX INT8"}
 
 
@@ -83,6 +85,23 @@ class Exporter:
         check(path, agreement)
         write_bytes(path, content)
         return Exported(LABELS["torch_export"], path, lambda: Program(torch.export.load(path), self.trained), agreement)
+
+
+def remove_stale(out: Path, weights: str, written: Collection[Path]) -> list[Path]:
+    """Remove the files of a folder that were not written now and are, by its export.json, of other weights.
+
+    `weights` is the fingerprint of those that were exported now.
+    """
+    try:
+        before = json.loads((out / RESULTS).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return []
+    if not isinstance(before, dict) or before.get("weights_fingerprint") == weights:
+        return []
+    stale = [path for name in FORMATS.values() if (path := out / name) not in written and path.is_file()]
+    for path in stale:
+        path.unlink()
+    return stale
 
 
 def check_packages(formats: Sequence[str]) -> None:

@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from semiseg.data.batches import IMAGENET_MEAN, IMAGENET_STD
 from semiseg.data.classes import ClassMap
 from semiseg.errors import CheckpointError, ConfigError
+from semiseg.prediction.record import fingerprint
 from semiseg.stored import check_targets
 from semiseg.tracking.local import json_ready
 from semiseg.trained import Trained
@@ -30,7 +31,8 @@ class Metadata:
     run: str
     precision: str  # fp32 or int8
     config: DictConfig  # data, model name and pseudo-labeler of the run
-    summary: Mapping[str, Any]  # commit, data fingerprint and score of the run
+    summary: Mapping[str, Any]  # commit and data fingerprint of the run, score of the weights if these are its best
+    weights: str | None  # fingerprint of the weights file; None in files of older versions
 
 
 def metadata_of(trained: Trained, precision: str) -> dict[str, str]:
@@ -50,6 +52,7 @@ def metadata_of(trained: Trained, precision: str) -> dict[str, str]:
         MARK: FORMAT,
         "model": str(config.model.name),
         "run": trained.folder.name,
+        "weights": fingerprint(trained.weights),
         "precision": precision,
         "input": "uint8 RGB [batch, 3, height, width]; scaling by mean and std is part of the graph",
         "output": "float32 class probabilities [batch, classes, height, width]",
@@ -81,6 +84,8 @@ def parse_metadata(path: Path, found: Mapping[str, str]) -> Metadata:
         if len(names) != len(colors) or not isinstance(config, DictConfig):
             raise ValueError("classes and colours do not fit")
         check_targets(settings, path)
-        return Metadata(classes, found["model"], found["run"], found["precision"], config, summary)
+        return Metadata(
+            classes, found["model"], found["run"], found["precision"], config, summary, found.get("weights")
+        )
     except (KeyError, ValueError, TypeError) as error:
         raise CheckpointError(f"{path} has damaged metadata ({error}). Export it again.") from error

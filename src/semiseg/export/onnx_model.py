@@ -16,6 +16,7 @@ from semiseg.errors import CheckpointError, ConfigError
 from semiseg.export.graph import INPUT, OUTPUT
 from semiseg.export.metadata import Metadata, parse_metadata
 from semiseg.export.packages import require
+from semiseg.trained import EXPORTED
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -57,8 +58,8 @@ class OnnxTrained:
 
     @property
     def folder(self) -> Path:
-        """Where its evaluations go: beside the file, under its name."""
-        return self.weights.with_suffix("")
+        """Where its evaluations go: beside the file, those of another than model.onnx under its name."""
+        return self.weights.parent if self.weights.name == EXPORTED.name else self.weights.with_suffix("")
 
     def probabilities(self, images: Tensor) -> Tensor:
         """uint8 RGB [B, 3, H, W] on any device to class probabilities [B, C, H, W], float32 on the CPU."""

@@ -92,7 +92,7 @@ def main(config: DictConfig) -> int:
     if cfg.assemble is not None:
         assert cfg.patches is not None
         maps = assemble(Path(cfg.assemble).expanduser(), Path(cfg.patches).expanduser(), out)
-        say(terminal, f"{len(maps):,} maps put together. Written: {out}")
+        say(terminal, f"{counted(len(maps), 'map')} put together. Written: {out}")
         return 0
     Patchify(cfg, out, terminal).run()
     return 0
@@ -164,10 +164,11 @@ class Patchify:
 
     def _conclude(self, total: Counts, images: int) -> None:
         empty = f", {total.empty:,} without any data left out" if total.empty else ""
-        say(
-            self.terminal, f"{total.written:,} patches of {images:,} base images, {total.labeled:,} with a mask{empty}."
-        )
-        say(self.terminal, f"Written: {self.out}. Train on it with: semiseg train data=salak data.root={self.out}")
+        cut = f"{total.written:,} patches of {counted(images, 'base image')}"
+        say(self.terminal, f"{cut}, {total.labeled:,} with a mask{empty}.")
+        data = f"data=salak data.root={self.out}"
+        train, predict = f"Train on it with: semiseg train {data}", f"semiseg predict run=RUN {data} split=all out=PATH"
+        say(self.terminal, f"Written: {self.out}. {train if total.labeled else f'Predict it with: {predict}'}")
         if self.failed:
             raise DataError(
                 f"{counted(len(self.failed), 'base image')} could not be cut, the first is {self.failed[0]}."

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import fields
+from collections.abc import Collection, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from rich.console import Console as Terminal
 from rich.text import Text
 
-from semiseg.builder import build_bundle
-from semiseg.config import check_missing, settings
 from semiseg.data.masks import SKIPPING
 from semiseg.engine.device import pick_device
 from semiseg.errors import ConfigError, DataError
@@ -23,15 +21,15 @@ from semiseg.evaluation.subject import check_classes, data_of
 from semiseg.overrides import key_of
 from semiseg.prediction.areas import write_areas
 from semiseg.prediction.images import Source
-from semiseg.prediction.inputs import DataItems, Item, find_items
-from semiseg.prediction.options import PredictConfig
+from semiseg.prediction.inputs import DataItems, Item, find_items, patches_of
+from semiseg.prediction.options import PredictConfig, options_of
 from semiseg.prediction.outputs import Outputs
 from semiseg.prediction.pipeline import run_pipeline
 from semiseg.prediction.place import geo
 from semiseg.prediction.planes import Held, Part, Planes
 from semiseg.prediction.progress import Meter, counted
 from semiseg.prediction.reading import Hooks, Job, Tiling
-from semiseg.prediction.record import Entry, Record, describe
+from semiseg.prediction.record import Entry, Record, describe, stamp
 from semiseg.prediction.sources import is_raster, open_source
 from semiseg.prediction.visualize import explain_job, thresholds_of
 from semiseg.printable import printable
@@ -43,25 +41,25 @@ BLOCK_CACHE = 2**28  # bytes GDAL keeps of decoded blocks: a row of tiles of a r
 
 def main(config: DictConfig) -> int:
     """Predict, say what was written; 0. Raises DataError at the end where an image could not be read whole."""
-    node = OmegaConf.masked_copy(config, [f.name for f in fields(PredictConfig)])
-    check_missing(node)
-    cfg = settings(PredictConfig, node, "")
+    typed = {key_of(override) for override in HydraConfig.get().overrides.task}
+    cfg = options_of(config, typed)
     device = pick_device(cfg.device)
     out = Path(cfg.out).expanduser()
     trained = load_predictor(cfg.run, device, cfg.backend)
-    items = choose_items(config, cfg, trained, out)
+    items = choose_items(config, cfg, trained, typed, out)
     predict_files(trained, items, cfg, Terminal(file=tolerant(sys.stdout), highlight=False)).conclude()
     return 0
 
 
-def choose_items(config: DictConfig, cfg: PredictConfig, trained: System, out: Path) -> Sequence[Item]:
+def choose_items(
+    config: DictConfig, cfg: PredictConfig, trained: System, typed: Collection[str], out: Path
+) -> Sequence[Item]:
     """`input=` where it is given, else the patches of the data set, else those of the run's own."""
     if cfg.input is not None:
         return find_items(Path(cfg.input).expanduser(), out)
-    typed = {key_of(override) for override in HydraConfig.get().overrides.task}
-    bundle = build_bundle(OmegaConf.create({"data": data_of(config, trained, typed, out)}))
+    bundle, patches = patches_of(data_of(config, trained, typed, out), cfg.split)
     check_classes(trained, bundle.classes, f"data of {bundle.index.root}")
-    return DataItems(bundle, cfg.split)
+    return DataItems(bundle.index, patches)
 
 
 def predict_files(trained: System, items: Sequence[Item], cfg: PredictConfig, terminal: Terminal) -> Prediction:
@@ -124,27 +122,33 @@ class Prediction:
 
     def __init__(self, trained: System, cfg: PredictConfig, out: Path, terminal: Terminal) -> None:
         self.trained, self.cfg, self.out, self.terminal = trained, cfg, out, terminal
-        self.outputs = Outputs(out, trained.classes, tuple(cfg.outputs), cfg.smallest_polygon)
+        self.outputs = Outputs(out, trained.classes, cfg.kinds, cfg.smallest_polygon)
         description = describe(trained.weights, trained.classes, cfg.tile, cfg.overlap, cfg.stretch)
-        self.record = Record(out, {"run": str(trained.weights), **description})
+        polygons = {"smallest_polygon": cfg.smallest_polygon} if "polygons" in cfg.kinds else {}
+        self.record = Record(out, {"run": str(trained.weights), **description, **polygons})
         self.key = str(sorted(description.items()))
         self.thresholds = thresholds_of(trained.config, trained.classes.names)
-        self.failed: list[str] = []
+        self.names: set[str] = set()  # of the images of this call
+        self.explained: set[str] = set()  # those of them that get a picture
+        self.failed: list[Item] = []
         self.remarks: Counter[str] = Counter()
-        self.drawn = 0
 
     def run(self, items: Sequence[Item]) -> None:
         """Predict what is not finished yet, then write areas.csv."""
+        self.names = {item.name for item in items}
+        if self.cfg.visualize:
+            self.explained = {item.name for item in islice(items, self.cfg.visualize_first)}
         left = [n for n, item in enumerate(items) if not self.is_finished(item)]
-        self.say(f"{len(items) - len(left):,} of {counted(len(items), 'image')} are predicted already"
-                 if len(left) < len(items) else f"{counted(len(items), 'image')} to predict")  # fmt: skip
+        finished = len(items) - len(left)
+        self.say(f"{finished:,} of {counted(len(items), 'image')} {'is' if finished == 1 else 'are'} predicted already"
+                 if finished else f"{counted(len(items), 'image')} to predict")  # fmt: skip
         rasters = any(is_raster(items[n].path) for n in left)
         with Meter(self.terminal, len(left)) as meter:
             hooks = Hooks(self.open, self.planes, self.finish, self.fail, meter.advance)
             with geo().Env(GDAL_CACHEMAX=BLOCK_CACHE) if rasters else _nothing():
                 self.predict((items[n] for n in left), hooks)
-        if "areas" in self.cfg.outputs:
-            write_areas(self.out / "areas.csv", lambda: newest(self.record), self.trained.classes)
+        if "areas" in self.cfg.kinds:
+            write_areas(self.out / "areas.csv", self.entries, self.trained.classes)
         for kind, number in self.remarks.items():
             if number > 1:
                 self.say(f"Warning: {number:,} images have {kind}.", style="yellow")
@@ -157,7 +161,17 @@ class Prediction:
         """Whether all its files are there, and the image is the one they were made of."""
         if item.name not in self.record.finished or not self.outputs.are_there(item):
             return False
-        return item.path.stat().st_mtime_ns == self.record.finished[item.name]
+        if item.name in self.explained and not self.picture(item).is_file():
+            return False
+        return stamp(item.path) == self.record.finished[item.name]
+
+    def picture(self, item: Item) -> Path:
+        return self.out / "visualize" / f"{item.name}.png"
+
+    def entries(self) -> Iterator[Entry]:
+        """The images of this call that are finished, now or before, by name: not those of other inputs."""
+        names = self.names - {item.name for item in self.failed}
+        return (entry for entry in newest(self.record) if entry.image in names)
 
     def open(self, item: Item) -> Source:
         return open_source(item.path, self.cfg.stretch)
@@ -168,18 +182,15 @@ class Prediction:
         height, width = job.source.height, job.source.width
         if job.single:
             return Held(height, width), 0
-        status = job.item.path.stat()
-        key = f"{self.key} {job.item.path} {status.st_size} {status.st_mtime_ns}"
+        key = f"{self.key} {stamp(job.item.path)}"
         part = Part(self.out / "unfinished" / f"{job.item.name}.part", height, width, key)
         return part, part.rows
 
     def finish(self, job: Job) -> None:
         """Write the files of an image, then its line in the record."""
         entry = self.outputs.write(job)
-        if self.cfg.visualize and self.drawn < self.cfg.visualize_first:
-            self.drawn += 1
-            path = self.out / "visualize" / f"{job.item.name}.png"
-            explain_job(path, job, self.trained.classes, self.thresholds)
+        if job.item.name in self.explained:
+            explain_job(self.picture(job.item), job, self.trained.classes, self.thresholds)
         job.source.close()
         self.record.add(entry)
         if isinstance(job.planes, Part):
@@ -194,24 +205,24 @@ class Prediction:
                 self.say(f"Warning: {job.item.path}: {sentence}", style="yellow")
 
     def fail(self, item: Item, error: DataError) -> None:
-        self.failed.append(str(item.path))
+        self.failed.append(item)
         self.say(f"Not predicted: {str(error).replace(SKIPPING, '')}", style="yellow")
 
     def conclude(self) -> None:
-        """Raises DataError where something could not be read, this time or in an earlier call."""
-        holes = [entry for entry in newest(self.record) if entry.problems]
+        """Raises DataError where something of these images could not be read, this time or in an earlier call."""
+        holes = [entry for entry in self.entries() if entry.problems]
         for entry in holes:
             more = f" (and {len(entry.problems) - 1:,} more)" if len(entry.problems) > 1 else ""
             self.say(f"{entry.image}: {entry.problems[0]}{more}; no data there", style="yellow")
         said = []
         if self.failed:
-            first = f", the first is {self.failed[0]}" if len(self.failed) > 1 else f": {self.failed[0]}"
+            first = f"{', the first is' if len(self.failed) > 1 else ':'} {self.failed[0].path}"
             said.append(f"{counted(len(self.failed), 'image')} cannot be read{first}")
         if holes:
             have = "has" if len(holes) == 1 else "have"
             said.append(f"{len(holes):,} {have} blocks that cannot be read, the first is {holes[0].image}")
         if said:
-            rest = "All else is predicted" if self.record.finished else "Nothing is predicted"
+            rest = "All else is predicted" if any(self.entries()) else "Nothing is predicted"
             raise DataError(f"{' and '.join(said)}. {rest}; repair what is named and call again.")
 
     def say(self, line: str, style: str = "") -> None:

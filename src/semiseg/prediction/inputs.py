@@ -9,10 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
+from omegaconf import DictConfig, OmegaConf
 
+from semiseg.builder import build_bundle
 from semiseg.data.build import DataBundle
+from semiseg.data.index import PatchIndex
 from semiseg.data.layouts.base import IMAGE_SUFFIXES
 from semiseg.errors import DataError
+from semiseg.evaluation.subject import every_mask
 from semiseg.prediction.sources import RASTER_SUFFIXES
 
 SPLITS = ("unlabeled", "val", "train", "all")
@@ -30,12 +35,8 @@ class Item:
 class DataItems(Sequence[Item]):
     """Patches of a data set, made when they are asked for: hundreds of thousands of paths would fill the memory."""
 
-    def __init__(self, bundle: DataBundle, split: str) -> None:
-        self.listed = bundle.index
-        pools = bundle.pools
-        self.patches = np.arange(len(self.listed)) if split == "all" else getattr(pools, split)
-        if not len(self.patches):
-            raise DataError(f"{self.listed.root} has no patch for split={split}. Take another of {', '.join(SPLITS)}.")
+    def __init__(self, listed: PatchIndex, patches: NDArray[np.int64]) -> None:
+        self.listed, self.patches = listed, patches
 
     def __len__(self) -> int:
         return len(self.patches)
@@ -43,6 +44,22 @@ class DataItems(Sequence[Item]):
     def __getitem__(self, position: int) -> Item:  # pyright: ignore[reportIncompatibleMethodOverride], no slices
         patch = int(self.patches[position])
         return Item(self.listed.name(patch), self.listed.image_path(patch), self.listed.mask_path(patch))
+
+
+def patches_of(data: DictConfig, split: str) -> tuple[DataBundle, NDArray[np.int64]]:
+    """The data set of data settings, and the numbers of the patches of a split, [N].
+
+    The pools of a training are made only where they say which patches those are: a data set without any mask has none,
+    and all of it is unlabelled. Raises ConfigError and DataError, the latter also for a split without a patch.
+    """
+    bundle = every_mask(data)
+    if split == "all" or (split == "unlabeled" and not bundle.index.has_mask.any()):
+        return bundle, np.arange(len(bundle.index))
+    bundle = build_bundle(OmegaConf.create({"data": data}))
+    patches = getattr(bundle.pools, split)
+    if not len(patches):
+        raise DataError(f"{bundle.index.root} has no patch for split={split}. Take another of {', '.join(SPLITS)}.")
+    return bundle, patches
 
 
 def find_items(path: Path, out: Path) -> list[Item]:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
+from omegaconf import DictConfig, OmegaConf
+
+from semiseg.config import check_missing, near, settings
 from semiseg.engine.settings import DEVICES, at_least, one_of
 from semiseg.errors import ConfigError
 from semiseg.prediction.inputs import SPLITS
@@ -28,7 +32,7 @@ class PredictConfig:
     tile: int = 512
     overlap: int = 128
     batch: int = 8
-    outputs: list[str] = field(default_factory=lambda: ["classes", "areas"])
+    outputs: Any = field(default_factory=lambda: ["classes", "areas"])  # a word or a list
     smallest_polygon: int = 0
     visualize: bool = False
     visualize_first: int = 20
@@ -45,11 +49,16 @@ class PredictConfig:
         one_of("split", self.split, SPLITS)
         one_of("device", self.device.split(":")[0], DEVICES)
         one_of("backend", self.backend, BACKENDS)
-        for kind in self.outputs:
+        for kind in self.kinds:
             one_of("outputs", kind, KINDS)
         if 2 * self.overlap > self.tile:
             raise ConfigError(f"overlap={self.overlap} is more than half of tile={self.tile}; make it smaller.")
         check_stretch(self.stretch)
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """What `outputs` names."""
+        return tuple(map(str, self.outputs)) if isinstance(self.outputs, list) else (str(self.outputs),)
 
     @property
     def tiling(self) -> Tiling:
@@ -59,3 +68,21 @@ class PredictConfig:
     def reading_threads(self) -> int:
         """As many again write."""
         return self.threads or max(2, min(16, os.cpu_count() or 1))
+
+
+def options_of(config: DictConfig, typed: Collection[str]) -> PredictConfig:
+    """The checked settings. Raises ConfigError for those that only a training has, since the run brings its own, and
+    for those of a data set where `input` says what to predict."""
+    names = list(PredictConfig.__dataclass_fields__)
+    foreign = sorted(key for key in typed if key.split(".")[0] not in (*names, "data", "output", "hydra"))
+    if foreign:
+        raise ConfigError(f"{foreign[0]} is no setting of a prediction: the run has its own. {near('', names)}")
+    node = OmegaConf.masked_copy(config, names)
+    check_missing(node)
+    cfg = settings(PredictConfig, node, "")
+    unused = sorted(key for key in typed if key.split(".")[0] in ("data", "split"))
+    if cfg.input is not None and unused:
+        raise ConfigError(
+            f"{unused[0]}= is of the patches of a data set, and input={cfg.input} names other images: take one of them."
+        )
+    return cfg

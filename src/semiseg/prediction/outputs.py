@@ -21,7 +21,7 @@ from semiseg.prediction.place import Place, geo
 from semiseg.prediction.planes import CLASSES, CONFIDENCE, STRIP_ROWS, Planes
 from semiseg.prediction.polygons import has_geopackage, write_polygons
 from semiseg.prediction.reading import Job
-from semiseg.prediction.record import PIXELS, Entry
+from semiseg.prediction.record import PIXELS, Entry, stamp
 from semiseg.prediction.sources import is_raster
 
 UInt8 = NDArray[np.uint8]
@@ -73,11 +73,11 @@ class Outputs:
             has_crs = source.place is not None and source.place.crs is not None
             geopackage = paths["polygons"].with_suffix(".gpkg") if has_crs and has_geopackage() else None
             write_polygons(paths["polygons"], geopackage, planes, source.place, self.classes, self.smallest_polygon)
-        modified = job.item.path.stat().st_mtime_ns
+        made_of = stamp(job.item.path)
         scale = measure(source.place, source.height, source.width)
         pixels, hectares = count_classes(planes, self.classes.num_classes, scale)
         method = PIXELS if scale is None else scale.method
-        return Entry(job.item.name, source.height, source.width, pixels, hectares, method, source.problems, modified)
+        return Entry(job.item.name, source.height, source.width, pixels, hectares, method, source.problems, made_of)
 
 
 def palette_of(classes: ClassMap) -> dict[int, tuple[int, int, int, int]]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from semiseg.data.classes import ClassMap
+from semiseg.data.index import short_hash
 from semiseg.errors import ConfigError
 from semiseg.tracking.local import append_text, write_json
 
@@ -29,7 +30,7 @@ class Entry:
     hectares: list[float] | None = None  # None: the image has no place on Earth
     method: str = PIXELS  # of the areas
     problems: list[str] = field(default_factory=list)
-    modified: int = 0  # nanoseconds: when the image was last written, as it was predicted
+    made_of: str = ""  # the `stamp` of the image, as it was predicted
 
 
 class Record:
@@ -42,28 +43,26 @@ class Record:
         self.settings, self.file = out / SETTINGS, out / FINISHED
         self._lock = threading.Lock()
         self._check_settings(out, settings)
-        self.finished = {entry.image: entry.modified for entry in self.entries()}
+        self.finished = {entry.image: entry.made_of for entry in self.entries()}
 
     def _check_settings(self, out: Path, settings: dict[str, Any]) -> None:
         try:
             stored = json.loads(self.settings.read_text(encoding="utf-8"))
         except (OSError, ValueError):
-            stored = None
-        if stored is None:
-            write_json(self.settings, settings)
-            return
+            stored = {}
         for key, value in settings.items():
-            if key != "run" and stored.get(key) != value:
+            if key != "run" and stored.get(key, value) != value:
                 raise ConfigError(
-                    f"out={out} holds predictions with {key}={_short(stored.get(key))}, asked for is {_short(value)}. "
+                    f"out={out} holds predictions {_difference(key, stored, settings)}. "
                     "Give another folder, or remove that one."
                 )
+        write_json(self.settings, settings | stored)
 
     def add(self, entry: Entry) -> None:
         """Once every output of the image is under its final name. May be called from threads."""
         with self._lock:
             append_text(self.file, json.dumps(vars(entry), ensure_ascii=False) + "\n")
-            self.finished[entry.image] = entry.modified
+            self.finished[entry.image] = entry.made_of
 
     def entries(self) -> Iterator[Entry]:
         """The finished images; of one that was predicted again, every entry. A line cut by a kill is passed over."""
@@ -95,6 +94,12 @@ class Record:
                 place += len(line)
 
 
+def stamp(image: Path) -> str:
+    """16 hex digits over the place, the size and the time of an image file: another image has others."""
+    status = image.stat()
+    return short_hash(f"{image.resolve()} {status.st_size} {status.st_mtime_ns}")
+
+
 def fingerprint(weights: Path) -> str:
     """16 hex digits over the content of a weights file."""
     digest = hashlib.blake2b(digest_size=8)
@@ -114,6 +119,16 @@ def describe(weights: Path, classes: ClassMap, tile: int, overlap: int, stretch:
         "overlap": overlap,
         "stretch": stretch,
     }
+
+
+def _difference(key: str, stored: dict[str, Any], settings: dict[str, Any]) -> str:
+    """What an output folder was made with, and what is asked for. Runs are named: digests of weights say nothing."""
+    if key != "weights":
+        return f"with {key}={_short(stored[key])}, asked for is {_short(settings[key])}"
+    before, now = stored.get("run"), settings["run"]
+    if before == now:
+        return f"of run={now} with weights that were replaced since"
+    return f"of run={before}, asked for is run={now}"
 
 
 def _short(value: Any) -> str:

@@ -26,7 +26,7 @@ from semiseg.streams import tolerant
 from semiseg.tracking.connection import connect, get_run
 from semiseg.tracking.naming import SQLITE, hide_password, store_uri
 from semiseg.tracking.state import TrackingState
-from semiseg.trained import Trained, load_trained
+from semiseg.trained import Trained, is_best, load_trained
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -70,6 +70,11 @@ def main(config: DictConfig) -> None:
     cfg = settings(RegisterConfig, ungrouped(config), "")
     given = settings(StoreConfig, config.tracking, "tracking").uri
     trained = load_trained(cfg.run, torch.device("cpu"))
+    if not is_best(trained.folder, trained.weights):
+        raise ConfigError(
+            f"run={cfg.run} is not the best weights of its run, which alone a version can hold: its summary and scores "
+            f"are theirs. Give the folder of the run: run={trained.folder}"
+        )
     state = TrackingState.read(trained.folder)
     output = Path(cfg.output).expanduser().absolute()
     uri = store_uri(given or os.environ.get("MLFLOW_TRACKING_URI") or own_store(state), output)

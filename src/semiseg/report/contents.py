@@ -22,6 +22,7 @@ from semiseg.report.scores import (
     class_table,
     guide_table,
     how_resampled,
+    ladder_notes,
     ladder_table,
     leading,
     length_notes,
@@ -85,4 +86,4 @@ def section_of_leftovers(
 def score_notes(cohort: Cohort) -> list[str]:
     """What to know before the scores are believed, how they were resampled last."""
     first = [alone_note(cohort), baseline_note(cohort), *partial_notes(cohort), *length_notes(cohort)]
-    return [text for text in (*first, how_resampled(cohort)) if text]
+    return [text for text in (*first, *ladder_notes(cohort.groups), how_resampled(cohort)) if text]

@@ -25,7 +25,7 @@ from semiseg.report.drawing import (
     wrapped,
 )
 from semiseg.report.group import Cohort, Group
-from semiseg.report.scores import leading, partial, rungs
+from semiseg.report.scores import ladder_notes, leading, partial, rungs
 from semiseg.report.statistics import Difference
 
 ROWS = 30  # recipes in the plot of gains
@@ -65,7 +65,8 @@ def ladder(cohort: Cohort) -> Iterator[Picture]:
     if len(steps) < 2:
         return
     title = "Ablation ladder: one change at a time"
-    figure = Figure(figsize=(WIDE, 1.6 + 0.46 * len(steps)), layout="constrained")
+    figure = Figure(figsize=(WIDE, 1.6 + 0.46 * len(steps)))
+    figure.set_layout_engine("constrained", w_pad=0.12)  # inches, so that the numbers at the right end before the edge
     set_title(figure, title)
     scores, gained = figure.subplots(1, 2, sharey=True, width_ratios=(1, 1.5))
     style = looks(cohort)
@@ -77,7 +78,8 @@ def ladder(cohort: Cohort) -> Iterator[Picture]:
             _interval(gained, row, difference, style.get(group, PLAIN))
     _finish(gained, rung_names(steps), "mIoU above the step before")
     gained.tick_params(axis="y", labelleft=False)
-    caption = sentences("Each step keeps the changes of the ones above it.", KEY, _partial(cohort))
+    notes = ladder_notes(cohort.groups)
+    caption = sentences("Each step keeps the changes of the ones above it.", *notes, KEY, _partial(cohort))
     yield Picture("ladder", title, caption, figure)
 
 

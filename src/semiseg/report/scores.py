@@ -220,8 +220,27 @@ def how_resampled(cohort: Cohort) -> str:
 
 def rungs(groups: Sequence[Group]) -> list[Group]:
     """The groups of the ablation ladder from the first rung to the last: those with `experiment=ladder/N_NAME`."""
-    numbered = [(int(match[1]), g) for g in groups if (match := re.match(r"ladder/(\d+)_", g.experiment or ""))]
-    return [group for _, group in sorted(numbered, key=lambda item: item[0])]
+    return [group for _, group in _numbered(groups)]
+
+
+def _numbered(groups: Sequence[Group]) -> list[tuple[int, Group]]:
+    found = [(int(match[1]), g) for g in groups if (match := re.match(r"ladder/(\d+)_", g.experiment or ""))]
+    return sorted(found, key=lambda item: item[0])
+
+
+def ladder_notes(groups: Sequence[Group]) -> list[str]:
+    """Where a gain over the rung before is not that of one change."""
+    numbers = [number for number, _ in _numbered(groups)]
+    whole = range(numbers[0], numbers[-1]) if numbers else ()
+    notes = []
+    if missing := [str(number) for number in whole if number not in numbers]:
+        notes.append(
+            f"Ladder: no run of rung {', '.join(missing)}, so that the rung after it is held against an earlier one "
+            "and its gain is that of several changes."
+        )
+    if twice := sorted({str(number) for number in numbers if numbers.count(number) > 1}):
+        notes.append(f"Ladder: several recipes are of rung {', '.join(twice)}, and each is held against the one above.")
+    return notes
 
 
 def ladder_table(groups: Sequence[Group]) -> Cells:
