@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from semiseg.report.drawing import look
 from semiseg.report.tradeoffs import pareto_front
@@ -74,6 +74,7 @@ def _panel(axes: Axes, points: Sequence[Point], label: str) -> None:
         )
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.6g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel(label)
     axes.margins(0.1)
     for side in ("top", "right"):
