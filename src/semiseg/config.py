@@ -91,6 +91,20 @@ def settings(cls: type[T], node: Any, where: str) -> T:
         raise ConfigError(prefix + str(error).removeprefix(group)) from None
 
 
+def run_settings(kind: type[T], config: DictConfig, typed: Collection[str], what: str) -> T:
+    """The checked settings of a verb that works on a finished run; `typed` are the keys given, `what` names its work.
+
+    Raises ConfigError for those that only a training has, since the run brings its own.
+    """
+    names = list(kind.__dataclass_fields__)  # pyright: ignore[reportAttributeAccessIssue]
+    foreign = sorted(key for key in typed if key.split(".")[0] not in (*names, "data", "output", "hydra"))
+    if foreign:
+        raise ConfigError(f"{foreign[0]} is no setting of {what}: the run has its own. {near('', names)}")
+    node = OmegaConf.masked_copy(config, names)
+    check_missing(node)
+    return settings(kind, node, "")
+
+
 def ungrouped(config: DictConfig) -> dict[str, Any]:
     """The settings outside every group, such as `seed`, and whatever stands there that is no group."""
     nodes = resolved(config, "").items()

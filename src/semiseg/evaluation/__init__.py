@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from rich.console import Console as Terminal
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from semiseg.config import check_missing, near, settings
+from semiseg.config import run_settings
 from semiseg.engine.device import pick_device, pick_dtype
 from semiseg.engine.settings import DEVICES, PRECISIONS, at_least, one_of
 from semiseg.errors import ConfigError
@@ -72,7 +72,7 @@ def main(config: DictConfig) -> None:
     Raises SemisegErrors for runs and data that do not exist, do not fit each other or cannot be read.
     """
     typed = {key_of(each): each.partition("=")[2] for each in HydraConfig.get().overrides.task}
-    cfg = options_of(config, typed)
+    cfg = run_settings(EvaluateConfig, config, typed, "an evaluation")
     device = pick_device(cfg.device)
     systems = [load_predictor(run, device, cfg.backend) for run in cfg.runs]
     for other in systems[1:]:
@@ -86,17 +86,6 @@ def main(config: DictConfig) -> None:
     written = write_files(evaluation, facts, cfg.target_precision, out)
     print_tables(terminal, evaluation, facts, cfg.target_precision)
     terminal.print(f"Written: {', '.join(map(str, written))}", soft_wrap=True, markup=False, highlight=False)
-
-
-def options_of(config: DictConfig, typed: Collection[str]) -> EvaluateConfig:
-    """The checked settings. Raises ConfigError for those that only a training has: the run brings its own."""
-    names = list(EvaluateConfig.__dataclass_fields__)
-    foreign = [key for key in typed if key.split(".")[0] not in (*names, "data", "output", "hydra")]
-    if foreign:
-        raise ConfigError(f"{foreign[0]} is no setting of an evaluation: the run has its own. {near('', names)}")
-    node = OmegaConf.masked_copy(config, names)
-    check_missing(node)
-    return settings(EvaluateConfig, node, "")
 
 
 def folder_of(cfg: EvaluateConfig, run: Path, typed: Mapping[str, str]) -> Path:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from rich.console import Console as Terminal
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from semiseg.config import check_missing, near, settings
+from semiseg.config import near, run_settings
 from semiseg.engine.settings import at_least, one_of
 from semiseg.errors import ConfigError
 from semiseg.evaluation.subject import Subject, subject_of
@@ -63,24 +62,13 @@ def main(config: DictConfig) -> None:
     the run does: that one is not written.
     """
     typed = {key_of(each) for each in HydraConfig.get().overrides.task}
-    cfg = options_of(config, typed)
+    cfg = run_settings(ExportConfig, config, typed, "an export")
     check_packages(cfg.formats)
     trained = load_trained(cfg.run, CPU)
     out = Path(cfg.out).expanduser() if cfg.out else trained.folder / EXPORTED.parent
     check_folder(out)
     subject = subject_of(config, "val", [trained], typed, out)
     export_run(trained, subject, cfg, out, make_terminal())
-
-
-def options_of(config: DictConfig, typed: Collection[str]) -> ExportConfig:
-    """The checked settings. Raises ConfigError for those that only a training has: the run brings its own."""
-    names = list(ExportConfig.__dataclass_fields__)
-    foreign = sorted(key for key in typed if key.split(".")[0] not in (*names, "data", "output", "hydra"))
-    if foreign:
-        raise ConfigError(f"{foreign[0]} is no setting of an export: the run has its own. {near('', names)}")
-    node = OmegaConf.masked_copy(config, names)
-    check_missing(node)
-    return settings(ExportConfig, node, "")
 
 
 def export_run(trained: Trained, subject: Subject, cfg: ExportConfig, out: Path, terminal: Terminal) -> list[Row]:

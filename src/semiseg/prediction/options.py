@@ -7,9 +7,9 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
-from semiseg.config import check_missing, near, settings
+from semiseg.config import run_settings
 from semiseg.engine.settings import DEVICES, at_least, one_of
 from semiseg.errors import ConfigError
 from semiseg.prediction.inputs import SPLITS
@@ -73,13 +73,7 @@ class PredictConfig:
 def options_of(config: DictConfig, typed: Collection[str]) -> PredictConfig:
     """The checked settings. Raises ConfigError for those that only a training has, since the run brings its own, and
     for those of a data set where `input` says what to predict."""
-    names = list(PredictConfig.__dataclass_fields__)
-    foreign = sorted(key for key in typed if key.split(".")[0] not in (*names, "data", "output", "hydra"))
-    if foreign:
-        raise ConfigError(f"{foreign[0]} is no setting of a prediction: the run has its own. {near('', names)}")
-    node = OmegaConf.masked_copy(config, names)
-    check_missing(node)
-    cfg = settings(PredictConfig, node, "")
+    cfg = run_settings(PredictConfig, config, typed, "a prediction")
     unused = sorted(key for key in typed if key.split(".")[0] in ("data", "split"))
     if cfg.input is not None and unused:
         raise ConfigError(
