@@ -33,6 +33,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path.name != "test_kill.py")
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are cores, of which tests that wait for processes and servers leave some idle."""
+    return min(8, (os.cpu_count() or 1) + 1)
+
+
 SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 

@@ -7,6 +7,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,7 +18,8 @@ from tests.serve.conftest import Reddish
 
 from semiseg.prediction.options import PredictConfig
 
-pytest.importorskip("gradio", reason='gradio is not installed: pip install -e ".[serve]"')
+if find_spec("gradio") is None:  # looked for and not imported, which takes seconds of every test process
+    pytest.skip('gradio is not installed: pip install -e ".[serve]"', allow_module_level=True)
 rasterio = pytest.importorskip("rasterio", reason="rasterio is not installed")
 SECONDS = 60
 T = TypeVar("T")

@@ -65,11 +65,12 @@ def test_a_full_disk_leaves_the_checkpoint_before_it(place, refused, full_from_s
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit on the size of a file")
-def test_a_write_that_breaks_off_leaves_the_checkpoint_before_it(finished, refused):
+def test_a_write_that_breaks_off_leaves_the_checkpoint_before_it(place, refused):
     """A limit on the size of files breaks the write in its middle, as a full disk does."""
     import resource
 
-    place, run = finished
+    assert place.train_small("model=lightweight", "name=done") == 0
+    run = place.run("done")
     before = run.contents()
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, limits[1]))

@@ -55,4 +55,4 @@ def test_a_missing_value_is_asked_for(place, refused):
 
 
 def test_batches_of_one_are_refused_where_the_network_cannot_learn_from_them(place, refused):
-    refused(place.train_small("trainer.batch_size=1"), "trainer.batch_size", "2 or more")
+    refused(place.train_small("model=lightweight", "trainer.batch_size=1"), "trainer.batch_size", "2 or more")

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 from tests.end_to_end.conftest import CLASSES, Workplace
-from tests.faults.tiny_runs import thin_networks
+from tests.end_to_end.networks import thin_networks
 
 from semiseg.cli import run_verb
 from semiseg.engine.engine import Engine

@@ -12,9 +12,9 @@ from semiseg.trained import load_trained
 PRUNE = ("experiment=prune", "aug=none", "trainer.max_epochs=null")
 
 
-def test_a_pruned_run_is_resumed_and_used_without_the_run_it_was_cut_from(finished):
-    place, source = finished
-    whole, half = place.run("whole"), place.run("half")
+def test_a_pruned_run_is_resumed_and_used_without_the_run_it_was_cut_from(place):
+    assert place.train_small("model=lightweight", "name=source") == 0
+    source, whole, half = place.run("source"), place.run("whole"), place.run("half")
     started = [*PRUNE, f"model.run={source.path}", "optim.ema_decay=0.9", "trainer.save_every=2"]
     assert place.train(*started, "trainer.max_steps=4", "name=whole") == 0
     before = source.summary()["parameters"]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 import torch
+from tests.end_to_end.networks import thin_networks
 
 from semiseg.engine.checkpoint import CheckpointFolder
 from semiseg.engine.engine import Engine
@@ -46,6 +47,12 @@ def trained_state(run) -> dict[str, Any]:
     state = run.load()
     state["recorder"] = {key: state["recorder"][key] for key in ("st_sums", "st_times", "st", "best", "final")}
     return {key: value for key, value in state.items() if key != "config"}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def thin() -> Iterator[None]:
+    with thin_networks():
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -152,7 +159,7 @@ def test_weights_alone_start_a_new_training(finished):
     )
     assert place.run("tuned").load()["iteration"] == 1
     trained, start = place.run("tuned").load()["model_state"], run.load("final_model.pth")
-    name = "classifier.weight"
+    name = "head.1.weight"
     assert_same(trained[name], start[name], name)
 
 
@@ -162,7 +169,10 @@ def test_weights_alone_start_a_new_training(finished):
         (["resume=true"], ["resume=true needs the name of a run", "name=done"]),
         (["resume=true", "name=other"], ["resume=true needs the name of a run", "name=done"]),
         (["resume=true", "name=done", "experiment_name=none"], ["experiment_name="]),
-        (["resume=true", "name=done", "model=v3"], ["done", "checkpoint of another model"]),
+        (
+            ["resume=true", "name=done", "model._target_=semiseg.models.LightweightDSConv"],
+            ["done", "checkpoint of another model"],
+        ),
         (["resume=true", "name=done", "trainer.max_steps=few"], ["trainer.max_steps"]),
     ],
 )

@@ -230,7 +230,7 @@ def test_best_weights_are_the_last_resort(copied, done: Workplace, capfd: pytest
     assert place.command("resume=true", "name=done", "optim.lr=0") == 0
     said = capfd.readouterr().out
     assert said.count("Passed over: ") == 4 and "The state of the optimiser is gone" in said
-    name = "classifier.weight"
+    name = "head.1.weight"
     assert_same(run.load("final_model.pth")[name], best[name], name)
     assert run.summary()["steps"] == 6 and run.metrics()[0]["step"] == 1
     assert_same(run.load("salvaged_model.pth"), best, "salvaged_model.pth")

@@ -18,6 +18,7 @@ from tests.faults.conftest import Yard, until
 
 from semiseg.checkpoint_names import numbered
 
+SIZABLE = "model=lightweight"
 GROWING = ("trainer.max_steps=6", "trainer.eval_every=3", "trainer.save_every=1", "trainer.save_latest_every=1")
 
 
@@ -55,10 +56,10 @@ def disk(tmp_path: Path) -> Iterator[Disk]:
 def test_a_full_disk_keeps_the_checkpoint_before_and_the_run_goes_on_once_there_is_room(
     place: Workplace, disk: Disk, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    assert place.train_small("name=whole", *GROWING) == 0
+    assert place.train_small("name=whole", SIZABLE, *GROWING) == 0
     capfd.readouterr()
     output = f"output={disk.path.as_posix()}"
-    assert place.train_small("name=run", output, *GROWING) == 1
+    assert place.train_small("name=run", output, SIZABLE, *GROWING) == 1
     shown = capfd.readouterr()
     run = RunFiles(disk.path / "semiseg" / "run")
     assert "may take" in shown.out and "trainer.keep_last=2" in shown.out  # it was warned of
@@ -78,7 +79,7 @@ def test_a_disk_that_is_too_small_for_one_checkpoint_is_found_before_the_first_s
 ) -> None:
     usage = SimpleNamespace(total=10**9, used=10**9 - 2**20, free=2**20)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
-    assert place.train_small("name=run") == 1
+    assert place.train_small("name=run", SIZABLE) == 1
     error = capfd.readouterr().err
     assert "a checkpoint takes" in error and "1 MiB are free" in error and "output=PATH" in error
     assert not place.run("run").path.exists()

@@ -11,8 +11,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-from unittest import mock
 
 import cv2
 import numpy as np
@@ -21,21 +19,18 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
-from segmentation_models_pytorch.encoders.resnet import resnet_encoders
 from tests.end_to_end.conftest import VOLATILE, plant, process_state
+from tests.end_to_end.networks import thin_networks
 from torch import Tensor
-from torchvision.models.resnet import ResNet
 
 from semiseg import train
 from semiseg.cli import register_resolvers, run_verb
 from semiseg.config import conf_dir
 from semiseg.errors import SemisegError
-from semiseg.models.discriminator import Discriminator
 from semiseg.tracking.local import read_metrics
 
 LONG = os.environ.get("SEMISEG_FAULTS") == "long"
 LIMIT = 10  # seconds within which every setting is accepted or refused
-ENCODER = "resnet18"  # the smallest that the knob model.encoder takes, made thinner still
 CLASS_LIST = "class_name,class_color\nbackground,20 20 20\nroad,200 60 60\npalm,40 180 40\n"
 SYSTEMS = ("v1", "v2", "v3", "lightweight", "lightweight_original")
 SMALL = {
@@ -77,24 +72,6 @@ TINY = (
 
 class GaveNoAnswer(BaseException):
     """A command that took longer than `LIMIT`; no Exception, which code that reads damaged files takes for its own."""
-
-
-@contextmanager
-def thin_networks() -> Iterator[None]:
-    """ResNet-18 with an eighth of its channels and one block a stage, and a narrow discriminator."""
-    make_layer = ResNet._make_layer
-
-    def thin(self: ResNet, block: Any, planes: int, *args: Any, **kwargs: Any) -> Any:
-        return make_layer(self, block, planes // 8, *args, **kwargs)
-
-    params = resnet_encoders[ENCODER]["params"]
-    slim = params | {"out_channels": [3, 64, 8, 16, 32, 64], "layers": [1, 1, 1, 1]}
-    with (
-        mock.patch.object(ResNet, "_make_layer", thin),
-        mock.patch.dict(resnet_encoders[ENCODER], params=slim),
-        mock.patch.object(Discriminator, "widths", (8, 8, 8, 8)),
-    ):
-        yield
 
 
 def plant_folder(root: Path) -> None:

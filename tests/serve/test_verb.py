@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import urllib.request
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,8 @@ from tests.registry.conftest import write_run
 
 from semiseg.serve import ServeConfig, address_of
 
-pytest.importorskip("gradio", reason='gradio is not installed: pip install -e ".[serve]"')
+if find_spec("gradio") is None:  # looked for and not imported, which takes seconds of every test process
+    pytest.skip('gradio is not installed: pip install -e ".[serve]"', allow_module_level=True)
 SECONDS = 120
 
 
