@@ -34,6 +34,7 @@ from torch import Tensor
 from semiseg.config import settings
 from semiseg.data.masks import read_image
 from semiseg.engine.device import peak_memory_mib, pick_device
+from semiseg.errors import SemisegError
 from semiseg.prediction import predict_files
 from semiseg.prediction.inputs import find_items
 from semiseg.prediction.options import PredictConfig
@@ -168,19 +169,28 @@ def load() -> str:
     return f"{os.getloadavg()[0]:.1f} of {os.cpu_count()}" if hasattr(os, "getloadavg") else "unknown"
 
 
+def read_arguments(typed: list[str]) -> tuple[dict[str, int], dict[str, Any]]:
+    """Sizes of the inputs, and settings of `semiseg predict`; ends the program where `run` is not among them."""
+    counts: dict[str, Any] = {"patches": 400, "side": 3000, "rounds": 3}
+    given: dict[str, Any] = {}
+    for key, _, value in (argument.partition("=") for argument in typed):
+        if key in counts and not value.isdigit():
+            sys.exit(f"{key}={value}: write a whole number, such as {key}={counts[key]}")
+        (counts if key in counts else given)[key] = int(value) if value.isdigit() else value
+    if not given.get("run"):
+        sys.exit("run= is missing: write python benchmarks/predict.py run=PATH, the folder of a finished run")
+    return counts, given
+
+
 def main() -> None:
     """Measure both inputs and print the table."""
-    counts = {"patches": 400, "side": 3000, "rounds": 3}
-    given: dict[str, Any] = {}
-    for argument in sys.argv[1:]:
-        key, _, value = argument.partition("=")
-        if key in counts:
-            counts[key] = int(value)
-        else:
-            given[key] = int(value) if value.isdigit() else value
+    counts, given = read_arguments(sys.argv[1:])
     with tempfile.TemporaryDirectory() as folder:
-        cfg = settings(PredictConfig, {"out": str(Path(folder) / "out"), **given}, "")
-        trained = load_trained(cfg.run, pick_device(cfg.device))
+        try:
+            cfg = settings(PredictConfig, {"out": str(Path(folder) / "out"), **given}, "")
+            trained = load_trained(cfg.run, pick_device(cfg.device))
+        except SemisegError as error:
+            sys.exit(str(error))
         print(
             f"{trained.name} on {trained.device}, {torch.get_num_threads()} threads, tile {cfg.tile}, batch {cfg.batch}"
         )

@@ -1,4 +1,4 @@
-"""What a stored config may build."""
+"""What a stored run was started with, and what its config may build."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 from semiseg.config import conf_dir
 from semiseg.errors import ConfigError
 from semiseg.losses import SegmentationLoss
-from semiseg.stored import check_targets, named_in_recipes
+from semiseg.stored import check_targets, named_in_recipes, with_stored
 
 FILE = Path("run", ".hydra", "config.yaml")
 OURS = "semiseg.losses.SegmentationLoss"
@@ -94,3 +94,97 @@ def test_a_class_that_a_recipe_in_config_dir_names_passes(tmp_path: Path) -> Non
     finally:
         HydraConfig.instance().cfg = None
     assert named_in_recipes() == set()
+
+
+@pytest.fixture
+def stored(tmp_path: Path) -> Path:
+    """A run "mine" started with three overrides."""
+    run = tmp_path / "out" / "semiseg" / "mine"
+    (run / ".hydra").mkdir(parents=True)
+    (run / "checkpoints").mkdir()
+    (run / "checkpoints" / "latest_checkpoint.pth").touch()
+    (run / ".hydra" / "overrides.yaml").write_text("- model=v1\n- trainer.max_steps=50\n- name=mine\n")
+    return tmp_path / "out"
+
+
+def test_resume_brings_back_what_the_run_was_started_with(stored: Path) -> None:
+    typed = ["resume=true", "name=mine", f"output={stored}", "trainer.max_steps=80"]
+    assert with_stored(typed) == ["model=v1", *typed]
+
+
+@pytest.mark.parametrize("value", ["yes", "on", "1", "True", "'true'"])
+def test_resume_in_other_words_brings_them_back_too(stored: Path, value: str) -> None:
+    typed = [f"resume={value}", "name=mine", f"output={stored}"]
+    assert with_stored(typed) == ["model=v1", "trainer.max_steps=50", *typed]
+
+
+@pytest.mark.parametrize("value", ["no", "off", "0", "maybe"])
+def test_what_is_not_true_brings_nothing_back(stored: Path, value: str) -> None:
+    assert with_stored([f"resume={value}", "name=mine"]) == [f"resume={value}", "name=mine"]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "is missing"),
+        (b"", "is damaged, it holds null"),
+        (b"\x80\xff", "cannot be read"),
+        (b"{x: 1}", "is damaged, it holds {'x': 1}"),
+        (b"- [model=v1]\n- 3\n", "is damaged"),
+        (b"[" * 5000, "cannot be read"),
+        (b"- model=v1\n- [", "cannot be read"),
+    ],
+)
+@pytest.mark.parametrize("by_folder", [False, True])
+def test_stored_overrides_that_are_damaged_are_named(
+    stored: Path, content: bytes | None, said: str, by_folder: bool
+) -> None:
+    run = stored / "semiseg" / "mine"
+    file = run / ".hydra" / "overrides.yaml"
+    file.unlink()
+    if content is not None:
+        file.write_bytes(content)
+    where = [f"hydra.run.dir={run.as_posix()}"] if by_folder else ["name=mine", f"output={stored}"]
+    with pytest.raises(ConfigError) as caught:
+        with_stored(["resume=true", *where])
+    text = str(caught.value)
+    assert text.startswith(f"{file} {said}") and "one a line, such as '- model=v3'" in text and "\n" not in text
+
+
+def test_a_run_of_the_default_settings_had_no_overrides(stored: Path) -> None:
+    (stored / "semiseg" / "mine" / ".hydra" / "overrides.yaml").write_text("[]\n")
+    typed = ["resume=true", "name=mine", f"output={stored}"]
+    assert with_stored(typed) == typed
+
+
+def test_stored_overrides_are_given_as_they_were_typed(stored: Path) -> None:
+    (stored / "semiseg" / "mine" / ".hydra" / "overrides.yaml").write_text("- 'loss.x=${optim.lr}'\n- ~data.y\n")
+    typed = ["resume=true", "name=mine", f"output={stored}"]
+    assert with_stored(typed) == ["loss.x=${optim.lr}", "~data.y", *typed]
+
+
+def test_a_job_of_a_sweep_is_given_by_its_folder(stored: Path) -> None:
+    typed = ["resume=true", f"hydra.run.dir={(stored / 'semiseg' / 'mine').as_posix()}", "trainer.max_steps=80"]
+    assert with_stored(typed) == ["model=v1", "name=mine", *typed]
+    with pytest.raises(ConfigError, match=r"none holds no run\. Leave out resume=true"):
+        with_stored(["resume=true", "hydra.run.dir=none"])
+
+
+def test_a_sweep_looks_for_its_jobs_itself() -> None:
+    assert with_stored(["-m", "resume=true", "seed=0,1"]) == ["-m", "resume=true", "seed=0,1"]
+
+
+def test_without_resume_nothing_is_added(stored: Path) -> None:
+    typed = ["name=mine", f"output={stored}", "resume=false"]
+    assert with_stored(typed) == typed
+
+
+@pytest.mark.parametrize("typed", [["resume=true"], ["resume=true", "name=others"]])
+def test_resume_names_the_runs_there_are(stored: Path, typed: list[str]) -> None:
+    with pytest.raises(ConfigError, match=r"needs the name of a run in .*semiseg: name=mine$"):
+        with_stored([*typed, f"output={stored}"])
+
+
+def test_resume_where_there_are_no_runs_says_where_to_look(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"experiment_name= or output="):
+        with_stored(["resume=true", "name=mine", f"output={tmp_path}"])

@@ -19,9 +19,10 @@ from omegaconf.errors import OmegaConfBaseException
 
 from semiseg.config import conf_dir
 from semiseg.errors import ConfigError, SemisegError
-from semiseg.overrides import MULTIRUN, check_files, check_groups, check_names, check_sweeps, explain, with_stored
+from semiseg.overrides import MULTIRUN, check_files, check_groups, check_names, check_sweeps, explain
 from semiseg.reproduce import with_original
 from semiseg.schema import shown
+from semiseg.stored import with_stored
 
 VERBS = {
     "train": ("semiseg.train", "train one system, or several with -m"),

@@ -81,7 +81,7 @@ def settings(cls: type[T], node: Any, where: str) -> T:
         return OmegaConf.to_object(merged)  # type: ignore[return-value]
     except OmegaConfBaseException as error:
         key = str(error.full_key or error.key or "").removeprefix(prefix)
-        if key not in known or isinstance(values.get(key, ""), str):  # of a text it says what it could not be read as
+        if key not in values:
             raise ConfigError(f"{prefix}{key}: {one_line(error)}") from error
         raise ConfigError(f"{prefix}{key} is {shown(values[key])}; it must be {described(known[key])}.") from error
     except ConfigError as error:  # a dataclass knows its group, and not where a second one of it stands

@@ -13,6 +13,7 @@ from semiseg import builder
 from semiseg.config import build, flatten, plain, settings
 from semiseg.console import Console
 from semiseg.data.identity import identity
+from semiseg.differences import reproduction_rows
 from semiseg.engine import checkpoint as files
 from semiseg.engine.checkpoint import CheckpointFolder
 from semiseg.engine.device import Hardware, seed_everything
@@ -25,7 +26,7 @@ from semiseg.engine.space import check_space
 from semiseg.errors import CheckpointError
 from semiseg.methods import SemiSupervised
 from semiseg.overrides import key_of
-from semiseg.reproduce import Original, reproduction_rows
+from semiseg.reproduce import Original
 from semiseg.resumption import resume, start_from
 from semiseg.run_folder import RunFolder, git_commit
 from semiseg.samples import predict_examples

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from inspect import isclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 from hydra.core.hydra_config import HydraConfig
+from omegaconf import BooleanNode
+from omegaconf.errors import OmegaConfBaseException
 
 from semiseg.errors import ConfigError
+from semiseg.overrides import MULTIRUN, key_of
 from semiseg.schema import one_line, shown, target_of
 
 OVERRIDES = Path(".hydra", "overrides.yaml")  # below the folder of a run
@@ -92,3 +95,52 @@ def leaves(tree: Any, where: str = "") -> Iterator[tuple[str, Any]]:
             yield from leaves(value, f"{where}[{number}]")
     else:
         yield where, tree
+
+
+def with_stored(overrides: list[str]) -> list[str]:
+    """On `resume=true`, the overrides the run was started with, then the ones typed now.
+
+    The run is given by its name, or by its folder (hydra.run.dir) where it is a job of a sweep. Raises ConfigError
+    when there is no such run, naming those that are there, and when its overrides cannot be read. A sweep (-m) looks
+    for its jobs itself.
+    """
+    typed = {key_of(o): o.partition("=")[2].strip("'\"") for o in overrides}
+    if not is_true(typed.get("resume", "false")) or set(MULTIRUN) & set(overrides):
+        return overrides
+    if "hydra.run.dir" in typed:
+        run = Path(typed["hydra.run.dir"])
+        if not _holds_run(run):
+            raise ConfigError(f"resume=true: {run} holds no run. Leave out resume=true to start it.")
+        return _started_with(run, typed) + overrides
+    experiment = Path(typed.get("output", "runs"), typed.get("experiment_name", "semiseg"))
+    run = experiment / typed.get("name", "")
+    if "name" not in typed or not _holds_run(run):
+        raise ConfigError(f"resume=true needs the name of a run in {experiment}: {_resumable(experiment)}")
+    return _started_with(run, typed) + overrides
+
+
+def is_true(value: str) -> bool:
+    """Whether a setting that is true or false will be read as true: `yes`, `on` and `1` are too."""
+    try:
+        return bool(BooleanNode(value)._value())
+    except OmegaConfBaseException:  # it is refused with the other settings
+        return False
+
+
+def _holds_run(run: Path) -> bool:
+    return (run / OVERRIDES).is_file() or any(run.glob("checkpoints/*.pth"))
+
+
+def _started_with(run: Path, typed: Collection[str]) -> list[str]:
+    """The stored overrides of the keys that were not typed again."""
+    return [each for each in stored_overrides(run) if key_of(each) not in typed]
+
+
+def _resumable(experiment: Path) -> str:
+    found = sorted(experiment.glob("*/checkpoints/latest_checkpoint.pth"), key=lambda p: p.stat().st_mtime)
+    names = [f"name={path.parents[1].name}" for path in reversed(found)]
+    return (
+        ", ".join(names[:5])
+        if names
+        else "none there has a checkpoint. Give experiment_name= or output= if it is elsewhere."
+    )

@@ -29,14 +29,15 @@ class ClassMap:
         return len(self.names)
 
 
-def read_class_mapping(path: Path) -> ClassMap:
+def read_class_mapping(path: Path, setting: str = "data.class_mapping") -> ClassMap:
     """The classes of a CSV with the columns `class_name,class_color`, colours as "R G B", ids in the order of the rows.
+    `setting` is what messages name as the way to give another file.
 
     Raises DataError naming file and line for a missing file, another header, a name that is empty, repeated, longer
     than 100 characters, not printable or the beginning of a formula, a colour that is not three numbers of 0 to 255 or
     is taken already, and for fewer than 2 or more than 254 classes.
     """
-    rows = _rows(path)
+    rows = _rows(path, setting)
     if not rows or [cell.strip() for cell in rows[0][1]] != HEADER:
         got = shortened(",".join(rows[0][1])) if rows else "an empty file"
         raise DataError(f"{path}, line 1: got {got!r}; the first line must be class_name,class_color.")
@@ -55,13 +56,13 @@ def read_class_mapping(path: Path) -> ClassMap:
     return ClassMap(tuple(names), tuple(colors))
 
 
-def _rows(path: Path) -> list[tuple[int, list[str]]]:
+def _rows(path: Path, setting: str) -> list[tuple[int, list[str]]]:
     """The lines that are not blank, each with its number. `utf-8-sig` drops the mark that Excel puts first."""
     try:
         if path.stat().st_size > MAX_BYTES:
             raise DataError(
                 f"{path} has {path.stat().st_size:,} bytes, too many for a class mapping of up to {MAX_CLASSES} lines. "
-                "Give the right file with data.class_mapping=PATH."
+                f"Give the right file with {setting}=PATH."
             )
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file)
@@ -69,12 +70,12 @@ def _rows(path: Path) -> list[tuple[int, list[str]]]:
     except FileNotFoundError as error:
         raise DataError(
             f"{path} does not exist; it must list the classes as class_name,class_color. "
-            "Put it there or give another file with data.class_mapping=PATH."
+            f"Put it there or give another file with {setting}=PATH."
         ) from error
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(
             f"{path} cannot be read as a class mapping: {error}. Save it as UTF-8 CSV, or give another file with "
-            "data.class_mapping=PATH."
+            f"{setting}=PATH."
         ) from error
 
 

@@ -104,7 +104,7 @@ class Patchify:
     def __init__(self, cfg: PatchifyConfig, out: Path, terminal: Terminal) -> None:
         assert cfg.images is not None and cfg.class_mapping is not None
         self.cfg, self.out, self.terminal = cfg, out, terminal
-        self.classes = read_class_mapping(Path(cfg.class_mapping).expanduser())
+        self.classes = read_class_mapping(Path(cfg.class_mapping).expanduser(), "class_mapping")
         self.items = find_items(Path(cfg.images).expanduser(), out)
         self.names = unique_names(self.items)
         self.masks = {} if cfg.masks is None else find_masks(Path(cfg.masks).expanduser(), self.items, out)
