@@ -219,6 +219,14 @@ def test_a_scale_that_is_too_high_comes_down_and_does_not_count(make_engine) -> 
     assert all(bool(tensor.isfinite().all()) for tensor in engine.method.state_dict().values())
 
 
+def test_a_run_in_another_precision_goes_on_in_half_precision(make_engine, tmp_path: Path) -> None:
+    before = make_engine(max_steps=2)
+    before.fit()
+    again = half_precision(make_engine, scale=4.0, max_steps=3)
+    again.load_state_dict(before.state_dict(), tmp_path / "x.pth")
+    assert again.step == 2 and again.optimization.scaler.get_scale() == 4.0
+
+
 def test_a_loss_that_is_not_finite_counts_in_half_precision_too(make_engine) -> None:
     engine = half_precision(make_engine, scale=2.0**10, max_steps=9, log_every=1, max_bad_steps=3)
     bad_images(engine, set(range(2, 9)))

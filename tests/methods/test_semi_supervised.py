@@ -145,3 +145,19 @@ def test_labeler_state_leaves_the_discriminator_to_its_own_entry(make_method, ma
     method = make_method(make_gate())
     assert not any(name.startswith("discriminator") for name in method.labeler_state())
     assert any(name.startswith("labeler.discriminator") for name in method.state_dict())
+
+
+def test_a_teacher_that_fails_leaves_the_student_in_train_mode(make_method, make_softmax, batch, monkeypatch) -> None:
+    """Memory may run out in it, and the training go on with smaller batches."""
+    method = make_method(make_softmax())
+    forward = method.student.forward
+
+    def failing(image: torch.Tensor) -> torch.Tensor:
+        if not method.student.training:
+            raise torch.OutOfMemoryError
+        return forward(image)
+
+    monkeypatch.setattr(method.student, "forward", failing)
+    with pytest.raises(torch.OutOfMemoryError):
+        method(batch, step=0)
+    assert all(module.training for module in method.student.modules())

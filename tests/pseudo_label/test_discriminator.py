@@ -1,6 +1,7 @@
 """DiscriminatorGate: one S4GAN iteration recomputed, what its gradients reach, and its schedules."""
 
 from pathlib import Path
+from unittest import mock
 
 import hydra
 import pytest
@@ -138,6 +139,15 @@ def test_the_discriminator_is_left_in_its_mode(batch):
     gate.eval()
     run(gate, batch)
     assert not any(module.training for module in gate.modules())
+
+
+def test_a_gate_that_fails_leaves_the_discriminator_in_its_mode(batch, monkeypatch):
+    """Memory may run out in it, and the training go on with smaller batches."""
+    gate = make_gate()
+    monkeypatch.setattr(gate.discriminator, "forward", mock.Mock(side_effect=torch.OutOfMemoryError))
+    with pytest.raises(torch.OutOfMemoryError):
+        run(gate, batch)
+    assert gate.discriminator.training
 
 
 def test_the_image_scaling_is_the_chosen_one(batch):

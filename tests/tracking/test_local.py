@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from semiseg.tracking import local
 from semiseg.tracking.local import MetricsFile, MetricsReader, json_ready, read_metrics, write_json
 
 
@@ -118,3 +119,25 @@ def test_a_reader_goes_on_where_it_was_told_to_and_waits_for_a_line_to_be_comple
     assert [r["step"] for r in reader.read()[0]] == [40, 50]
     assert [r["step"] for r in reader.read()[0]] == [40, 50]  # until the offset is moved
     assert MetricsReader(metrics.path.parent / "other.jsonl").read() == ([], 0)
+
+
+def test_a_rename_that_a_reader_stands_in_the_way_of_is_tried_again(tmp_path, monkeypatch):
+    new, path = tmp_path / "new", tmp_path / "file"
+    new.write_text("new")
+    path.write_text("old")
+    replace, refused = Path.replace, []
+
+    def sometimes(self: Path, target: Path) -> Path:
+        if len(refused) < 2:
+            refused.append(target)
+            raise PermissionError
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", sometimes)
+    monkeypatch.setattr(local, "PAUSES", (0, 0, 0))
+    local.move_over(new, path)
+    assert path.read_text() == "new" and refused == [path, path]
+    monkeypatch.setattr(local, "PAUSES", (0,))
+    refused.clear()
+    with pytest.raises(PermissionError):
+        local.move_over(path, new)

@@ -6,6 +6,7 @@ traceback of its own. The loader raises it in the main process, as it was.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -35,6 +36,15 @@ class Sample(NamedTuple):
     image: Tensor  # [3, H, W] uint8 RGB
     mask: Tensor  # [H, W] uint8, 255 = ignored
     failed: Tensor
+
+
+class EvalBatch(NamedTuple):
+    """Whole patches, padded at the bottom and right to the largest only to travel together: see `of_one_size`."""
+
+    image: Tensor  # [B, 3, H, W] uint8 RGB
+    mask: Tensor  # [B, H, W] uint8, 255 = ignored
+    sizes: Tensor  # [B, 2] int64 height and width of each without the padding
+    failed: Tensor  # [F] int64 numbers of the patches that could not be read (data.on_error=skip)
 
 
 class PatchReader:
@@ -127,7 +137,7 @@ class EvalDataset(Dataset):
             return _empty_sample(patch) if self.skip_unreadable else error
 
 
-def collate(samples: list[Sample | DataError]) -> Sample | DataError:
+def collate(samples: Sequence[Sample | DataError]) -> Sample | DataError:
     """Samples of one size to a batch; the first error, where there is one."""
     for sample in samples:
         if isinstance(sample, DataError):
@@ -137,14 +147,28 @@ def collate(samples: list[Sample | DataError]) -> Sample | DataError:
     return Sample(default_collate(list(images)), default_collate(list(masks)), torch.cat(failed))
 
 
-def collate_padded(samples: list[Sample | DataError]) -> Sample | DataError:
-    """As `collate`, padded at the bottom and right to the largest of the batch: images with 0, masks with 255."""
+def collate_padded(samples: list[Sample | DataError]) -> EvalBatch | DataError:
+    """Samples of any size, images padded with 0 and masks with 255; the first error, where there is one."""
     readable = [sample for sample in samples if isinstance(sample, Sample)]
-    if len(readable) < len(samples):
-        return collate(samples)
-    height = max(sample.mask.shape[0] for sample in readable)
-    width = max(sample.mask.shape[1] for sample in readable)
-    return collate([_pad_sample(sample, height, width) for sample in readable])
+    sizes = torch.tensor([tuple(sample.mask.shape) for sample in readable])
+    padded = samples if len(readable) < len(samples) else [_pad_sample(s, *sizes.amax(0).tolist()) for s in readable]
+    batch = collate(padded)
+    return batch if isinstance(batch, DataError) else EvalBatch(batch.image, batch.mask, sizes, batch.failed)
+
+
+def of_one_size(batch: EvalBatch) -> Iterator[tuple[EvalBatch, Tensor]]:
+    """A batch as one batch a size, none of them padded, each with the places [n] of its patches in the batch.
+
+    A network must not see the padding: it enters global pooling and wide convolutions and changes what is predicted.
+    """
+    sizes = sorted(set(map(tuple, batch.sizes.tolist())))
+    if len(sizes) == 1:  # as it is: in pinned memory, perhaps
+        yield batch, torch.arange(len(batch.sizes))
+        return
+    for height, width in sizes:
+        rows = (batch.sizes == torch.tensor([height, width])).all(1).nonzero()[:, 0]
+        image, mask = batch.image[rows, :, :height, :width], batch.mask[rows, :height, :width]
+        yield EvalBatch(image, mask, batch.sizes[rows], batch.failed), rows
 
 
 def _pad_sample(sample: Sample, height: int, width: int) -> Sample:

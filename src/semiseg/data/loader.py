@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from multiprocessing.process import BaseProcess
 
 import numpy as np
@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 
 from semiseg.aug import Augment
 from semiseg.data.build import DataBundle
-from semiseg.data.dataset import EvalDataset, PatchReader, Sample, TrainDataset, collate, collate_padded
+from semiseg.data.dataset import EvalBatch, EvalDataset, PatchReader, Sample, TrainDataset, collate, collate_padded
 from semiseg.data.stream import STREAM_IDS, BatchSampler, Pool, Stream
 from semiseg.data.workers import failure_of, init_worker, new_workers
 from semiseg.errors import DataError, SemisegError
@@ -101,15 +101,15 @@ def eval_loader(
     pin_memory: bool = False,
     *,
     skip_unreadable: bool | None = None,
-) -> SampleLoader:
-    """The given patches whole and in order, padded to the largest of each batch.
+) -> Iterable[EvalBatch]:
+    """The given patches whole and in order. Iterating raises `DataError` for one that cannot be read.
 
     Of `num_workers` at most two are started, anew for each evaluation: kept ones would hold memory beside those of the
     training pools for the whole run. `skip_unreadable` is what `data.on_error` says unless given.
     """
     reader = PatchReader(bundle.index, bundle.classes, with_masks=True)
     skip = bundle.config.on_error == "skip" if skip_unreadable is None else skip_unreadable
-    return SampleLoader(
+    return SampleLoader(  # pyright: ignore[reportReturnType]  (a Sample in the loader's own words)
         EvalDataset(reader, patches, skip_unreadable=skip),
         batch_size=batch_size,
         collate_fn=collate_padded,

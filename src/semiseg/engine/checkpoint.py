@@ -17,6 +17,7 @@ from semiseg.engine.writer import BackgroundWriter, snapshot
 from semiseg.errors import CheckpointError
 from semiseg.models.weights import adopt_widths
 from semiseg.tensor_file import NO_RUN, read_tensors, same_content, write_tensors
+from semiseg.tracking.local import move_over
 
 FORMAT = 1
 GONE = "If it was moved, move it back and continue with resume=true; if it was deleted, the run has to be started anew."
@@ -34,7 +35,7 @@ def save(payload: Any, path: Path, run: str = NO_RUN, step: int | None = None) -
             write_tensors(payload, file, run, step)
             file.flush()
             os.fsync(file.fileno())
-        aside.replace(path)
+        move_over(aside, path)
         sync(path.parent)
     except (OSError, RuntimeError) as error:
         if not path.parent.is_dir():

@@ -24,7 +24,10 @@ def pick_device(name: str) -> torch.device:
     if not available[name.split(":")[0]]:
         valid = ", ".join(kind for kind, there in available.items() if there)
         raise ConfigError(f"device={name}: PyTorch finds no such device here. Available: {valid}, auto.")
-    return torch.device(name)
+    device = torch.device(name)
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ConfigError(f"device={name}: PyTorch finds {torch.cuda.device_count()} GPUs here, counted from cuda:0.")
+    return device
 
 
 def pick_dtype(name: str, device: torch.device) -> torch.dtype:
@@ -35,7 +38,8 @@ def pick_dtype(name: str, device: torch.device) -> torch.dtype:
     if name == "auto":
         if device.type != "cuda":
             return torch.float32
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+        with torch.cuda.device(device):  # emulated, as older ones would, bf16 is slower than fp32
+            return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
     if name == "fp16" and device.type != "cuda":
         raise ConfigError(f"trainer.precision=fp16 needs CUDA, the device is {device.type}. Use bf16, fp32 or auto.")
     return DTYPES[name]

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import nn
-from torch.utils.data import DataLoader
+from torch import Tensor, nn
 
 from semiseg.contracts import argmax_channel, mean_probability
 from semiseg.data.batches import normalize
 from semiseg.data.build import DataBundle
+from semiseg.data.dataset import EvalBatch, of_one_size
 from semiseg.data.loader import eval_loader, fixed_train_subset
 from semiseg.engine.device import Hardware
 from semiseg.engine.metrics import Metrics, confusion_matrices
@@ -50,26 +52,41 @@ class Evaluator:
 
     def __call__(self, network: nn.Module) -> Evaluation:
         """Evaluate in eval mode without gradient; the network's mode is restored."""
-        training = network.training
-        network.eval()
         unread: list[int] = []
-        try:
+        with _evaluating(network):
             val, train = (self._matrices(network, self.loaders[name], unread) for name in ("val", "train"))
-        finally:
-            network.train(training)
         excluded = tuple(self.bundle.config.exclude_from_miou)
         files = tuple(str(self.bundle.index.image_path(patch)) for patch in unread)
         return Evaluation(Metrics(val.sum(0), excluded), Metrics(train.sum(0), excluded), val, self.val_sources, files)
 
     @torch.inference_mode()
-    def _matrices(self, network: nn.Module, loader: DataLoader, unread: list[int]) -> np.ndarray:
+    def _matrices(self, network: nn.Module, loader: Iterable[EvalBatch], unread: list[int]) -> np.ndarray:
         matrices = []
-        for image, mask, failed in loader:
-            unread.extend(failed.tolist())
-            image = normalize(image.to(self.device, non_blocking=True))
-            with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
-                logits = network(image)
-            prediction = argmax_channel(mean_probability(logits))
-            target = mask.to(self.device, non_blocking=True).long()
-            matrices.append(confusion_matrices(prediction, target, self.bundle.classes.num_classes))
+        for batch in loader:
+            unread.extend(batch.failed.tolist())
+            parts = list(of_one_size(batch))
+            found = torch.cat([self._confusion(network, part) for part, _ in parts])
+            matrices.append(found[torch.cat([rows for _, rows in parts]).argsort().to(self.device)])
         return torch.cat(matrices).cpu().numpy()
+
+    def _confusion(self, network: nn.Module, batch: EvalBatch) -> Tensor:
+        """Confusion matrices [B, C, C] of patches of one size."""
+        image = normalize(batch.image.to(self.device, non_blocking=True))
+        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
+            logits = network(image)
+        prediction = argmax_channel(mean_probability(logits))
+        target = batch.mask.to(self.device, non_blocking=True).long()
+        return confusion_matrices(prediction, target, self.bundle.classes.num_classes)
+
+
+@contextmanager
+def _evaluating(network: nn.Module) -> Iterator[None]:
+    """In eval mode, and without cuDNN's trials of algorithms, which every other size of patch would start anew."""
+    training, trials = network.training, torch.backends.cudnn.benchmark
+    network.eval()
+    torch.backends.cudnn.benchmark = False
+    try:
+        yield
+    finally:
+        network.train(training)
+        torch.backends.cudnn.benchmark = trials

@@ -132,6 +132,7 @@ class TrainStep:
         for name, key in (("student", "optimizer_state"), ("discriminator", "optimizer_D_state")):
             if name in self.optimizers:
                 load_optimizer(self.optimizers[name], state[key], kinds.get(name), path)
-        self.scaler.load_state_dict(state["scaler_state"])
+        if state["scaler_state"]:  # empty of a run in bf16 or fp32, which may go on in fp16
+            self.scaler.load_state_dict(state["scaler_state"])
         self.meter.load_state_dict(state["meter"], self.device)
         self.guard.load_state_dict(state.get("bad_steps", {}))

@@ -116,7 +116,6 @@ def evaluate(cfg: EvaluateConfig, systems: list[System], subject: Subject, termi
             subject,
             batch_size,
             systems[0].device,
-            padded=cfg.size is None,
             advance=lambda count: progress.advance(task, count),
         )
 

@@ -9,9 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from semiseg.data.dataset import EvalBatch, of_one_size
+from semiseg.data.loader import MAX_EVAL_WORKERS, eval_loader
 from semiseg.errors import DataError
 from semiseg.evaluation.boundary import band_width
-from semiseg.evaluation.loading import EvalBatch, batches_of, of_one_size
 from semiseg.evaluation.predictors import Predictor
 from semiseg.evaluation.scores import Scores, Tally
 from semiseg.evaluation.subject import Subject
@@ -58,10 +59,9 @@ def measure(
     batch_size: int,
     device: torch.device,
     *,
-    padded: bool = True,
     advance: Callable[[int], None] = lambda count: None,
 ) -> Evaluation:
-    """Every system on every patch. `padded` batches are those of a training's evaluations; else no patch is padded.
+    """Every system on every patch, in the batches of a training's evaluations.
 
     Raises DataError for a patch that cannot be read, and where every pixel is ignored.
     """
@@ -71,11 +71,11 @@ def measure(
     tallies = [Tally(len(sources), num_classes, device) for _ in names]
     failed: list[int] = []
     seen = 0
-    for batch in batches_of(subject.bundle, subject.patches, batch_size, device):
+    workers = 0 if device.type == "cpu" else MAX_EVAL_WORKERS  # beside a network on the same cores they gain nothing
+    for batch in eval_loader(subject.bundle, subject.patches, batch_size, workers, pin_memory=device.type == "cuda"):
         of_batch = torch.from_numpy(source_of[seen : seen + len(batch.image)])
-        parts = [(batch, of_batch)] if padded else [(part, of_batch[rows]) for part, rows in of_one_size(batch)]
-        for part, of_part in parts:
-            _add(list(systems.values()), tallies, part, of_part, device)
+        for part, rows in of_one_size(batch):
+            _add(list(systems.values()), tallies, part, of_batch[rows], device)
         failed += batch.failed.tolist()
         seen += len(batch.image)
         advance(len(batch.image))

@@ -80,9 +80,10 @@ class SemiSupervised(nn.Module):
         if self.labeler.teacher == "ema" and self.ema is not None:
             return self.ema(images)
         self.student.eval()
-        logits = self.student(images)
-        self.student.train()
-        return logits
+        try:
+            return self.student(images)
+        finally:  # also where memory runs out, which a training may survive
+            self.student.train()
 
 
 def _add(output: StepOutput, losses: dict[str, Tensor], logs: dict[str, Tensor]) -> None:

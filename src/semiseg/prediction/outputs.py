@@ -23,6 +23,7 @@ from semiseg.prediction.polygons import has_geopackage, write_polygons
 from semiseg.prediction.reading import Job
 from semiseg.prediction.record import PIXELS, Entry, stamp
 from semiseg.prediction.sources import is_raster
+from semiseg.tracking.local import move_over
 
 UInt8 = NDArray[np.uint8]
 Palette = dict[int, tuple[int, int, int, int]] | None
@@ -121,7 +122,7 @@ def write_raster(path: Path, planes: Planes, plane: int, place: Place | None, pa
         way = rasterio.enums.Resampling.nearest if palette else rasterio.enums.Resampling.average
         with rasterio.open(aside, "r+") as raster:
             raster.build_overviews(factors, way)
-    aside.replace(path)
+    move_over(aside, path)
 
 
 def overview_factors(height: int, width: int) -> list[int]:

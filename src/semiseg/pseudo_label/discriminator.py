@@ -113,9 +113,11 @@ class DiscriminatorGate(PseudoLabeler):
         self.discriminator.train(was_training and self.gate_dropout)
         # Frozen, not no_grad: under autocast, older PyTorch re-uses the casts of a no_grad pass in later passes, whose
         # gradients then never reach the weights (pytorch/pytorch#112583).
-        with adversarial.frozen(self.discriminator):
-            score, _ = self.discriminator(fake)
-        self.discriminator.train(was_training)
+        try:
+            with adversarial.frozen(self.discriminator):
+                score, _ = self.discriminator(fake)
+        finally:  # also where memory runs out, which a training may survive
+            self.discriminator.train(was_training)
         return score.float().sigmoid()
 
     def _real_input(self, image: Tensor, mask: Tensor) -> Tensor:

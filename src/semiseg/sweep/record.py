@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import time
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -71,14 +70,9 @@ class Sweep:
         self.jobs = Sweep.read(self.path).jobs
 
     def save(self) -> None:
-        """Write sweep.json. Windows refuses to replace a file that a job is just reading: it is tried again."""
+        """Write sweep.json."""
         data = {"command": self.command, "overrides": self.overrides, "jobs": [asdict(job) for job in self.jobs]}
-        for pause in (0.05, 0.2, 1.0):
-            try:
-                return write_json(self.path / FILE, data)
-            except PermissionError:
-                time.sleep(pause)
-        return write_json(self.path / FILE, data)
+        write_json(self.path / FILE, data)
 
     def job(self, number: int) -> Job | None:
         """The job of this number, if there is one."""

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 logger = logging.getLogger(__name__)
+PAUSES = (0.05, 0.2, 1.0, 2.0, 4.0) if os.name == "nt" else ()  # seconds before a refused rename is tried again
 
 
 class MetricsFile:
@@ -141,10 +142,23 @@ def write_bytes(path: Path, data: bytes, durable: bool = False) -> None:
         if durable:
             with part.open("r+b") as file:
                 os.fsync(file.fileno())
-        part.replace(path)
+        move_over(part, path)
     except OSError:
         part.unlink(missing_ok=True)
         raise
+
+
+def move_over(new: Path, path: Path) -> None:
+    """Put a finished file in the place of another. Windows refuses that while anything has one of them open, be it a
+    reader or a virus scanner: there it is tried again for some seconds. Raises OSError, as `Path.replace`.
+    """
+    for pause in PAUSES:
+        try:
+            new.replace(path)
+            return
+        except PermissionError:
+            time.sleep(pause)
+    new.replace(path)
 
 
 def append_text(path: Path, text: str) -> None:

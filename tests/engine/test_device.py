@@ -1,0 +1,40 @@
+"""What `auto` chooses on machines that this one may not be."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+
+import pytest
+import torch
+
+from semiseg.engine.device import pick_device, pick_dtype
+from semiseg.errors import ConfigError
+
+
+@pytest.fixture
+def one_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "device", lambda device: nullcontext())
+
+
+@pytest.mark.usefixtures("one_gpu")
+@pytest.mark.parametrize(("native", "expected"), [(True, torch.bfloat16), (False, torch.float16)])
+def test_a_gpu_without_bf16_of_its_own_takes_fp16(
+    monkeypatch: pytest.MonkeyPatch, native: bool, expected: torch.dtype
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: native or including_emulation)
+    assert pick_dtype("auto", pick_device("auto")) == expected
+
+
+@pytest.mark.usefixtures("one_gpu")
+def test_a_gpu_that_is_not_there_is_refused() -> None:
+    assert pick_device("cuda:0") == torch.device("cuda:0")
+    with pytest.raises(ConfigError, match=r"device=cuda:7: PyTorch finds 1 GPUs here, counted from cuda:0"):
+        pick_device("cuda:7")
+
+
+def test_fp16_needs_a_gpu() -> None:
+    assert pick_dtype("auto", torch.device("cpu")) == torch.float32
+    with pytest.raises(ConfigError, match="fp16 needs CUDA"):
+        pick_dtype("fp16", torch.device("cpu"))
