@@ -219,8 +219,8 @@ def test_a_scale_that_is_too_high_comes_down_and_does_not_count(make_engine) -> 
     assert all(bool(tensor.isfinite().all()) for tensor in engine.method.state_dict().values())
 
 
-def test_a_run_in_another_precision_goes_on_in_half_precision(make_engine, tmp_path: Path) -> None:
-    before = make_engine(max_steps=2)
+def test_a_run_in_another_precision_goes_on_in_half_precision(make_engine, tmp_path) -> None:
+    before = make_engine(max_steps=2, network=NormNet)
     before.fit()
     again = half_precision(make_engine, scale=4.0, max_steps=3)
     again.load_state_dict(before.state_dict(), tmp_path / "x.pth")
