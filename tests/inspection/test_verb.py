@@ -83,7 +83,7 @@ def test_the_demo_is_the_default(semiseg_inspect: Verb, tmp_path: Path, capsys: 
     [
         ("data=salak", "No value for data.root"),
         ("sample=-1", "sample is -1"),
-        ("sample=many", "sample: Value 'many'"),
+        ("sample=many", "sample is 'many'; it must be a whole number"),
         ("trainer.crop_size=8", "trainer.crop_size is 8"),
     ],
 )

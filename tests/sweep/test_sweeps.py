@@ -171,7 +171,7 @@ def test_a_sweep_needs_m(capsys: pytest.CaptureFixture[str]) -> None:
         (["sweep=ladder"], "it is added with a plus, +sweep=WORD. Valid: ladder,"),
         (["+sweep=seeds,ladder"], "or every combination of several with +sweep=[seeds,ladder]"),
         (["hydra.launcher.n_job=2"], "hydra.launcher has no key 'n_job'. Did you mean n_jobs?"),
-        (["hydra.launcher.n_jobs=two"], "hydra.launcher.n_jobs: Value 'two'"),
+        (["hydra.launcher.n_jobs=two"], "hydra.launcher.n_jobs is 'two'; it must be a whole number"),
         (["hydra.launcher.n_jobs=0"], "hydra.launcher.n_jobs is 0; it must be 1 or more."),
         (["hydra/launcher=locl"], "hydra/launcher=locl: there is no conf/hydra/launcher/locl.yaml. Did you mean local"),
         (["hydra/sweeper=optun"], "Did you mean optuna?"),

@@ -52,7 +52,7 @@ def main(config: DictConfig) -> int:
     """
     check_missing(config)
     node = {"out": config.out, "sample": config.sample, "crop_size": config.trainer.crop_size}
-    cfg = settings(InspectConfig, node, "inspect")
+    cfg = settings(InspectConfig, node, "")
     stream = tolerant(sys.stdout)
     terminal = Terminal(file=stream, width=None if stream.isatty() else WIDTH, highlight=False)
     bundle = build_bundle(config)
