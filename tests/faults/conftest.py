@@ -8,12 +8,14 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from multiprocessing.context import BaseContext
 from pathlib import Path
 
 import pytest
 import torch
 from tests.end_to_end.conftest import DEFAULTS, RunFiles, place, plant, planted, with_defaults
+from tests.end_to_end.networks import thin_networks
 
 __all__ = ["place", "planted"]  # fixtures of the end-to-end tests that these need too
 
@@ -22,7 +24,10 @@ PRELOADED = ["semiseg.train", "semiseg.sweep.launcher", "mlflow", "mlflow.store.
 
 
 def train(folder: str, overrides: Sequence[str], log: str) -> None:
-    """What a process does: the command line's own function, in `folder`, with its output in a file."""
+    """What a process does: the command line's own function, in `folder`, with its output in a file.
+
+    ResNets are thin except in the long form.
+    """
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
@@ -32,7 +37,8 @@ def train(folder: str, overrides: Sequence[str], log: str) -> None:
     multiprocessing.set_start_method(None, force=True)  # its loaders' processes start as those of a typed command
     from semiseg.cli import run_verb
 
-    status = run_verb("train", list(overrides))
+    with nullcontext() if LONG else thin_networks():
+        status = run_verb("train", list(overrides))
     sys.stdout.flush()
     sys.exit(status)
 

@@ -1,6 +1,7 @@
 """Trainings are killed at random moments, again and again, and end with the very bits of one that nobody touched.
 
-The short form makes 21 kills; SEMISEG_FAULTS=long makes 201, and says how many struck what.
+The short form makes 21 kills, of thin networks; SEMISEG_FAULTS=long makes 201, of whole ones, and says how many struck
+what.
 """
 
 from __future__ import annotations
