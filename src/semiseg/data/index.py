@@ -20,6 +20,8 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 
+from semiseg.tracking.local import move_over
+
 FORMAT = 1  # of the cached file
 
 CLOCK_TICK = 2.0  # seconds; that of FAT, the coarsest of the file systems in use
@@ -134,6 +136,6 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     try:
         with aside.open("wb") as file:
             write(file)
-        aside.replace(path)
+        move_over(aside, path)
     finally:
         aside.unlink(missing_ok=True)
