@@ -13,8 +13,11 @@ import cv2
 import numpy as np
 import pytest
 import torch
+import yaml
 from hydra._internal.hydra import Hydra
 from hydra.types import RunMode
+
+from semiseg.models.cost import latency_ms
 
 PROJECT = Path(__file__).parents[1]
 SALAK_CLASSES = (
@@ -58,8 +61,11 @@ def signals_left_as_they_were(heeded_signals: None) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def composed_once() -> Iterator[None]:
-    """Hydra composes a config twice, the first time to learn `hydra.mode`: here only what is typed sets it."""
+def quickly_composed() -> Iterator[None]:
+    """Hydra composes a config twice, the first time to learn `hydra.mode`: here only what is typed sets it.
+
+    And its YAML is read by the parser in C, where there is one.
+    """
 
     def typed_mode(hydra: Hydra, config_name: str | None, overrides: list[str]) -> RunMode | None:
         typed = [each.partition("=")[2] for each in overrides if each.startswith("hydra.mode=")]
@@ -67,6 +73,15 @@ def composed_once() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Hydra, "get_mode", typed_mode)
+        patch.setattr(yaml, "SafeLoader", getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quickly_timed() -> Iterator[None]:
+    """The summary of each training times its network for three passes, not for a tenth of a second."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(latency_ms, "__defaults__", (0.0,))
         yield
 
 
