@@ -13,6 +13,7 @@ from semiseg.console import Console
 from semiseg.data.identity import check_same_data
 from semiseg.engine import checkpoint as files
 from semiseg.engine.engine import Engine
+from semiseg.engine.optim import start_momentum
 from semiseg.errors import CheckpointError
 from semiseg.models.weights import load_weights
 from semiseg.tensor_file import run_of, step_of
@@ -81,6 +82,7 @@ def start_from(engine: Engine, path: Path, console: Console) -> None:
     report = load_weights(networks[""], path)
     if "_ema" in networks:
         networks["_ema"].load_state_dict(networks[""].state_dict())
+    _fit_momentum(engine)
     return console.message(
         f"{path} holds weights only ({report}): training starts at iteration 0 with a fresh optimiser."
     )
@@ -165,7 +167,14 @@ def _start_from_best(engine: Engine, path: Path) -> None:
             continue
         if suffix == "_ema":
             networks[suffix].load_state_dict(networks[""].state_dict())
+    _fit_momentum(engine)
     _keep_aside(folder)
+
+
+def _fit_momentum(engine: Engine) -> None:
+    """To weights of a pruned network, which bring their own widths."""
+    for optimizer in engine.optimizers.values():
+        start_momentum(optimizer)
 
 
 def _keep_aside(folder: Path) -> None:

@@ -21,6 +21,12 @@ def test_a_pruned_run_is_resumed_and_used_without_the_run_it_was_cut_from(place)
     assert whole.summary()["parameters"] / before == pytest.approx(0.75, abs=0.01)
     assert f"Pruned {source.path}: {before / 1e6:.2f} M -> " in (whole.path / "log.txt").read_text(encoding="utf-8")
 
+    weights = whole.path / "checkpoints" / "final_model.pth"  # narrower than what the optimiser begins with
+    wider = ("model.amount=0.1", "optim=sgd_polynomial", f"restore_from={weights}", "trainer.max_steps=1")
+    assert place.train(*started, *wider, "name=wider") == 0
+    momentum = place.run("wider").load("latest_checkpoint.pth")["optimizer_state"]["state"].values()
+    assert sum(each["momentum_buffer"].numel() for each in momentum) == whole.summary()["parameters"]
+
     shutil.rmtree(source.path)
     shutil.copytree(whole.path, half.path)
     shutil.copy(half.path / "checkpoints" / "checkpoint_2.pth", half.path / "checkpoints" / "latest_checkpoint.pth")

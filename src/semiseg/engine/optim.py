@@ -51,13 +51,15 @@ def build_optimizer(roles: Roles, config: OptimConfig) -> Optimizer:
 
 
 def start_momentum(optimizer: Optimizer) -> None:
-    """Momentum of zero where SGD has none yet, which makes the first step the same.
+    """Momentum of zero where SGD has none that fits, which makes the first step the same as without.
 
-    A fused first step would begin with memory of any content, and leave it there when it is skipped.
+    A fused first step would begin with memory of any content, and leave it there when it is skipped. None fits a
+    parameter that has taken another width from weights loaded since.
     """
     for group in optimizer.param_groups:
         for parameter in group["params"] if group.get("momentum") else ():
-            if optimizer.state[parameter].get("momentum_buffer") is None:
+            momentum = optimizer.state[parameter].get("momentum_buffer")
+            if momentum is None or momentum.shape != parameter.shape:
                 optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
 
 
