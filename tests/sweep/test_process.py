@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -59,6 +60,17 @@ def test_an_attached_job_has_this_terminal(capfd: pytest.CaptureFixture[str]) ->
     assert ended(job) == 0
     assert job.complaints() == ["odd"]
     assert capfd.readouterr() == ("much\n", "odd\n")
+
+
+def test_a_terminal_that_goes_away_does_not_hold_up_the_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Gone(io.StringIO):
+        def write(self, text: str) -> int:
+            raise BrokenPipeError
+
+    monkeypatch.setattr(sys, "stderr", Gone())
+    job = run("import sys; print('x' * 99_999 + '\\nodd', file=sys.stderr)", attached=True)  # more than a pipe holds
+    assert ended(job) == 0
+    assert job.complaints()[-1] == "odd"
 
 
 @pytest.mark.skipif(os.name != "posix", reason="the terminal of Windows tells all processes itself")

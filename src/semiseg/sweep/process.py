@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -48,8 +49,9 @@ class JobProcess:
             for line in lines:
                 self._tail.append(line.rstrip())
                 if self._attached:
-                    sys.stderr.write(line)
-                    sys.stderr.flush()
+                    with contextlib.suppress(OSError):  # whoever read it has gone; the job must not be held up
+                        sys.stderr.write(line)
+                        sys.stderr.flush()
 
     def poll(self) -> int | None:
         """The exit status, or None while it runs."""
