@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import Any
 
 from hydra.core.plugins import Plugins
@@ -32,8 +33,8 @@ class GridSweeper(SemisegSweeper):
         from semiseg.sweep.session import Session
         from semiseg.sweep.sweepers import run_grid
 
-        session = Session(*self.parts)
-        run_grid(session, self.settings["params"] or {}, self.settings["alternatives"] or [], arguments)
+        with closing(Session(*self.parts)) as session:
+            run_grid(session, self.settings["params"] or {}, self.settings["alternatives"] or [], arguments)
 
 
 class OptunaSweeper(SemisegSweeper):
@@ -48,4 +49,5 @@ class OptunaSweeper(SemisegSweeper):
         space = self.settings.pop("params") or {}
         self.settings.pop("alternatives", None)  # of the grid, in whose place +sweep=WORD puts this
         config = settings(SearchConfig, self.settings, "hydra.sweeper")
-        Search(Session(*self.parts), config, space, arguments).run()
+        with closing(Session(*self.parts)) as session:
+            Search(session, config, space, arguments).run()

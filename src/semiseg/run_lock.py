@@ -25,8 +25,9 @@ class RunLock:
     Both files are gone after a normal end; those of a process that was killed are taken over.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._path, self._owner = folder / ".lock", folder / ".owner.json"
+    def __init__(self, folder: Path, elsewhere: str = "name=") -> None:
+        """`elsewhere` is the setting that names another folder."""
+        self._path, self._owner, self._elsewhere = folder / ".lock", folder / ".owner.json", elsewhere
         self._lock = FileLock(self._path)
 
     def acquire(self) -> None:
@@ -64,7 +65,7 @@ class RunLock:
         if owner:
             who = f"process {owner.get('pid')} on {owner.get('host')} since {owner.get('since')}"
         end = f"end it there with: kill -INT {owner['pid']}" if owner.get("pid") else "end it"
-        return f"{self._path.parent} is being written by {who}. Wait for it, {end}, or give another name=."
+        return f"{self._path.parent} is being written by {who}. Wait for it, {end}, or give another {self._elsewhere}."
 
 
 def alive(owner: dict[str, Any]) -> bool:

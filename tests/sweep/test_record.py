@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from semiseg.errors import ConfigError
-from semiseg.sweep.record import Sweep, comparable, newest
+from semiseg.sweep.record import Sweep, comparable, continued, newest
 
 
 @pytest.fixture
@@ -59,6 +59,13 @@ def test_a_job_continued_alone_is_taken_over(sweep: Sweep) -> None:
     assert (job.status, job.error, job.best_val_miou, job.seconds) == ("finished", None, 0.5, 7.5)
 
 
+def test_a_done_job_whose_folder_was_deleted_waits_again(sweep: Sweep) -> None:
+    job = sweep.jobs[0]
+    job.status, job.best_val_miou = "finished", 0.5
+    sweep.refresh(job)
+    assert (job.status, job.best_val_miou) == ("waiting", None)
+
+
 def test_a_job_with_a_checkpoint_goes_on_and_one_without_starts_anew(sweep: Sweep) -> None:
     for number in (0, 1):
         leave(sweep.path / str(number), status="interrupted")
@@ -83,6 +90,27 @@ def test_a_job_that_still_runs_is_not_started_twice(sweep: Sweep) -> None:
     assert sweep.make_ready(sweep.jobs[0]) is False
 
 
+def test_a_folder_that_a_training_elsewhere_holds_is_not_removed(sweep: Sweep) -> None:
+    folder = sweep.path / "0"
+    leave(folder, status="interrupted")
+    code = f"""
+from pathlib import Path
+from semiseg.run_lock import RunLock
+lock = RunLock(Path({str(folder)!r}))
+lock.acquire()
+print(flush=True)
+input()
+"""
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        with pytest.raises(ConfigError, match=rf"is being written by process {process.pid} on"):
+            sweep.make_ready(sweep.jobs[0])
+        assert (folder / "summary.json").is_file()
+        process.communicate(b"\n")
+    assert not sweep.make_ready(sweep.jobs[0]) and not folder.exists()
+
+
 def test_the_newest_sweep_of_a_command_is_found(sweep: Sweep, tmp_path: Path) -> None:
     other = Sweep(tmp_path / "other", "python train.py -m seed=5,6", ["seed=5,6"])
     again = Sweep(tmp_path / "again", sweep.command, sweep.overrides)
@@ -93,6 +121,21 @@ def test_the_newest_sweep_of_a_command_is_found(sweep: Sweep, tmp_path: Path) ->
     assert newest(tmp_path, ["resume=true", "hydra.launcher.n_jobs=4", "seed=0,1"]).path == again.path
     with pytest.raises(ConfigError, match=r"(?s)no sweep in .*Leave out resume=true.*\n  python train\.py -m seed=5,6"):
         newest(tmp_path, ["seed=0,1,2"])
+    (other.path / "sweep.json").write_text("")
+    assert newest(tmp_path, ["seed=0,1"]).path == again.path
+    with pytest.raises(ConfigError, match=r"(?s)no sweep in .*other/sweep\.json is no record of a sweep"):
+        newest(tmp_path, ["seed=5,6"])
+
+
+def test_a_sweep_that_is_named_is_the_one_that_goes_on(sweep: Sweep, tmp_path: Path) -> None:
+    Sweep(tmp_path / "later", sweep.command, sweep.overrides).save()
+    typed = [*sweep.overrides, f"hydra.sweep.dir={sweep.path.as_posix()}"]
+    assert continued(sweep.path, typed).path == sweep.path
+    assert continued(tmp_path / "of-this-minute", sweep.overrides).path == tmp_path / "later"
+    with pytest.raises(ConfigError, match=r"(?s)was started with other overrides:.*seed=0,1$"):
+        continued(sweep.path, [*typed, "model=v2"])
+    with pytest.raises(ConfigError, match="mistyped holds no sweep"):
+        continued(tmp_path / "mistyped", typed)
 
 
 def test_commands_are_the_same_in_another_order_or_with_another_launcher() -> None:

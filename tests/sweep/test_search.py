@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable
 
@@ -28,6 +29,14 @@ def test_search_space_in_the_words_of_overrides() -> None:
     assert drawn("a=range(32,129,32)") == d.IntDistribution(32, 128, step=32)
     assert drawn("a=range(0.5,1.0,0.25)") == d.FloatDistribution(0.5, 0.75, step=0.25)
     assert drawn("a=choice(ce,focal)") == drawn("a=ce,focal") == d.CategoricalDistribution(["ce", "focal"])
+
+
+@pytest.mark.parametrize(
+    "text", ["a=interval(0.9,0.3)", "a=tag(log,interval(0,1))", "a=range(10,1,-3)", "a=range(1,1,1)"]
+)
+def test_a_space_with_nothing_in_it_is_named(text: str) -> None:
+    with pytest.raises(ConfigError, match=rf"^{re.escape(text)} is nothing to search: "):
+        drawn(text)
 
 
 def test_values_are_typed_without_noise() -> None:
@@ -101,3 +110,12 @@ def test_without_optuna_the_remedy_is_said(place, shown: Callable[[], str], monk
     monkeypatch.setitem(sys.modules, "optuna", None)
     assert place.train(*SMALL) == 1
     assert "needs Optuna" in (text := shown()) and "pip install 'semiseg[sweep]'" in text
+
+
+@pytest.mark.usefixtures("quick_jobs")
+def test_an_objective_that_no_summary_holds_ends_the_search_after_one_job(place, shown: Callable[[], str]) -> None:
+    words = (*SMALL[:-1], "hydra.sweeper.n_trials=3", "+hydra.sweeper.objectives.best_miou=maximize")
+    assert place.train(*words) == 1
+    assert place.statuses() == ["finished"]
+    said = shown()
+    assert "hydra.sweeper.objectives.best_miou: " in said and "Did you mean best_val_miou?" in said

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from semiseg.run_lock import RunLock
+from semiseg.sweep.process import JobProcess
+from semiseg.sweep.record import Sweep
 
 posix = pytest.mark.skipif(os.name != "posix", reason="Windows has no signals to end a process with")
 pytestmark = pytest.mark.usefixtures("quick_jobs")
@@ -78,6 +84,36 @@ def test_a_folder_with_a_sweep_is_not_used_for_another(place, shown: Callable[[]
     assert place.train("seed=6", "hydra.sweep.dir=mine/first") == 1
     assert "holds a sweep already. Continue it with resume=true" in shown()
     assert place.train("seed=5", "hydra.sweep.dir=mine/first", "resume=true") == 0
+
+
+def test_two_commands_do_not_work_on_one_sweep(place, shown: Callable[[], str]) -> None:
+    assert place.train("seed=5") == 0
+    other = RunLock(place.sweep)
+    other.acquire()
+    assert place.train("seed=5", "resume=true") == 1
+    assert f"is being written by process {os.getpid()} on" in shown()
+    other.release()
+    assert place.train("seed=5", "resume=true") == 0
+    assert not list(place.sweep.glob(".*"))
+
+
+def test_a_job_that_cannot_be_noted_down_is_not_left_running(place, monkeypatch: pytest.MonkeyPatch) -> None:
+    save, started = Sweep.save, []
+
+    class Noted(JobProcess):
+        def __init__(self, *args: Any) -> None:
+            super().__init__(*args)
+            started.append(self)
+
+    def full(sweep: Sweep) -> None:
+        if any(job.status == "running" for job in sweep.jobs):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        save(sweep)
+
+    monkeypatch.setattr("semiseg.sweep.launcher.JobProcess", Noted)
+    monkeypatch.setattr(Sweep, "save", full)
+    assert place.train("seed=4") == 1
+    assert len(started) == 1 and started[0].poll() is not None
 
 
 def test_a_misspelt_value_costs_its_own_job_alone_and_no_process(place, shown: Callable[[], str]) -> None:

@@ -69,7 +69,11 @@ class Local:
         running = JobProcess(command, environment(slot, self.n_jobs, self.devices), attached)
         job.status, job.pid, job.error = "running", running.pid, None
         self.begun[job.number] = time.monotonic()
-        self.sweep.save()
+        try:
+            self.sweep.save()
+        except BaseException:  # nobody knows of it yet
+            running.kill()
+            raise
         return running
 
     def _ended(self, job: Job, running: JobProcess) -> None:

@@ -14,6 +14,7 @@ import psutil
 from semiseg.checkpoint_names import full_checkpoints
 from semiseg.errors import ConfigError
 from semiseg.overrides import key_of
+from semiseg.run_lock import RunLock
 from semiseg.tracking.local import write_json
 
 FILE = "sweep.json"
@@ -72,7 +73,7 @@ class Sweep:
     def save(self) -> None:
         """Write sweep.json."""
         data = {"command": self.command, "overrides": self.overrides, "jobs": [asdict(job) for job in self.jobs]}
-        write_json(self.path / FILE, data)
+        write_json(self.path / FILE, data, durable=True)
 
     def job(self, number: int) -> Job | None:
         """The job of this number, if there is one."""
@@ -101,6 +102,8 @@ class Sweep:
         """Take over what the job's own folder says: it may have been continued alone."""
         summary = self.summary(job)
         if not summary:
+            if job.done:  # its folder was deleted
+                job.status, job.best_val_miou = "waiting", None
             return
         job.status, job.best_val_miou = str(summary.get("status", "failed")), summary.get("best_val_miou")
         job.seconds = job.seconds or float(summary.get("train_seconds") or 0.0)
@@ -110,7 +113,7 @@ class Sweep:
     def make_ready(self, job: Job) -> bool:
         """Before a job starts: whether it has a checkpoint to continue from. What a start without one left is removed.
 
-        Raises ConfigError when a process of an earlier command still trains in the folder.
+        Raises ConfigError when a process of an earlier command still trains in the folder, here or on another machine.
         """
         folder = self.folder(job)
         if job.pid is not None and still_runs(job.pid, folder):
@@ -121,7 +124,11 @@ class Sweep:
         job.status, job.error, job.pid = "waiting", None, None
         if full_checkpoints(folder / "checkpoints"):
             return True
-        shutil.rmtree(folder, ignore_errors=True)
+        if folder.is_dir():
+            lock = RunLock(folder)
+            lock.acquire()
+            lock.release()
+            shutil.rmtree(folder, ignore_errors=True)
         return False
 
 
@@ -145,18 +152,37 @@ def comparable(overrides: Iterable[str]) -> list[str]:
     return sorted(o for o in overrides if key_of(o) not in FREE_KEYS and not o.startswith("hydra.launcher."))
 
 
+def continued(folder: Path, overrides: Sequence[str]) -> Sweep:
+    """The sweep of `folder` where that is typed, else the newest beside it; in both cases one of these overrides.
+
+    Raises ConfigError when there is none.
+    """
+    if not any(key_of(each) == "hydra.sweep.dir" for each in overrides):
+        return newest(folder.parent, overrides)
+    if not (folder / FILE).is_file():
+        raise ConfigError(f"resume=true: {folder} holds no sweep. Leave out resume=true to start one there.")
+    sweep = Sweep.read(folder)
+    if comparable(sweep.overrides) != comparable(overrides):
+        raise ConfigError(f"resume=true: {folder} was started with other overrides:\n  {sweep.command}")
+    return sweep
+
+
 def newest(folder: Path, overrides: Iterable[str]) -> Sweep:
-    """The sweep below `folder` that was last started with these overrides.
+    """The sweep below `folder` with these overrides that was last worked on.
 
     Raises ConfigError when there is none, naming the sweeps that are there.
     """
-    files = sorted(folder.glob(f"*/{FILE}"), key=lambda file: file.stat().st_mtime, reverse=True)
-    sweeps = [Sweep.read(file.parent) for file in files]
+    sweeps, unread = [], []
+    for file in sorted(folder.glob(f"*/{FILE}"), key=lambda file: file.stat().st_mtime, reverse=True):
+        try:
+            sweeps.append(Sweep.read(file.parent))
+        except ConfigError as error:
+            unread.append(str(error))
     wanted = comparable(overrides)
     for sweep in sweeps:
         if comparable(sweep.overrides) == wanted:
             return sweep
-    there = "".join(f"\n  {sweep.command}" for sweep in sweeps[:3]) or " none at all"
+    there = "".join(f"\n  {line}" for line in [*(sweep.command for sweep in sweeps[:3]), *unread]) or " none at all"
     raise ConfigError(
         f"resume=true: no sweep in {folder} was started with these overrides. Leave out resume=true to start. "
         f"Those there, the newest first:{there}"

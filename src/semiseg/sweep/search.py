@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 
+from semiseg.config import near
 from semiseg.errors import ConfigError
+from semiseg.schema import one_line
 from semiseg.sweep.grid import settings_of
 from semiseg.sweep.record import Job
 from semiseg.sweep.session import Session
@@ -65,9 +67,8 @@ class Search:
 
     def run(self) -> None:
         """Run trials until there are `n_trials`, those that failed included. Raises SemisegError when jobs failed."""
-        self.session.sweep.path.mkdir(parents=True, exist_ok=True)
-        self.study = self._study()
         self.session.begin(self.config.n_trials)
+        self.study = self._study()
         unfinished = [self._job(trial) for trial in self.study.trials if not trial.state.is_finished()]
         self._evaluate(unfinished)
         while missing := max(0, self.config.n_trials - len(self.study.trials)):
@@ -112,10 +113,20 @@ class Search:
                 self.study.tell(number, state=self.optuna.trial.TrialState.FAIL)
 
     def _values(self, job: Job) -> list[float]:
-        """The job's objectives, from its summary."""
+        """The job's objectives, from its summary; none for one that is null there.
+
+        Raises ConfigError for an objective that no summary holds, before the rest of the trials is spent on it.
+        """
         summary = self.session.sweep.summary(job)
-        found = [summary.get(name) for name in self.config.objectives]
-        return [float(value) for value in found if isinstance(value, int | float)]
+        numbers = [name for name, value in summary.items() if isinstance(value, int | float)]
+        for name in self.config.objectives:
+            if name not in numbers and summary.get(name, name) is not None:
+                raise ConfigError(
+                    f"hydra.sweeper.objectives.{name}: {self.session.sweep.folder(job) / 'summary.json'} holds no such "
+                    f"number. {near(name, numbers)} The trials that are done keep theirs: correct the recipe of the "
+                    "search and go on with resume=true."
+                )
+        return [float(summary[name]) for name in self.config.objectives if summary[name] is not None]
 
     def _report(self) -> None:
         """The best trial, or those that no other beats in every objective; printed and written down."""
@@ -158,7 +169,17 @@ def import_optuna() -> Any:
 
 
 def distribution(override: Override) -> optuna.distributions.BaseDistribution:
-    """What Optuna draws from: `a,b` or `choice(a,b)`, `range(a,b,step)`, `interval(a,b)`, `tag(log,interval(a,b))`."""
+    """What Optuna draws from: `a,b` or `choice(a,b)`, `range(a,b,step)`, `interval(a,b)`, `tag(log,interval(a,b))`.
+
+    Raises ConfigError where there is nothing to draw.
+    """
+    try:
+        return _distribution(override)
+    except ValueError as error:
+        raise ConfigError(f"{override.input_line} is nothing to search: {one_line(error)}") from error
+
+
+def _distribution(override: Override) -> optuna.distributions.BaseDistribution:
     distributions = import_optuna().distributions
     sweep: Any = override.value()
     if isinstance(sweep, IntervalSweep):
@@ -167,6 +188,8 @@ def distribution(override: Override) -> optuna.distributions.BaseDistribution:
         return distributions.FloatDistribution(float(sweep.start or 0), float(sweep.end or 0), log="log" in sweep.tags)
     if isinstance(sweep, RangeSweep):
         values = list(sweep.range())
+        if not values or sweep.step < 0:
+            raise ValueError("the range has no value, or runs backwards")
         if all(isinstance(value, int) for value in values):
             return distributions.IntDistribution(values[0], values[-1], step=int(sweep.step))
         return distributions.FloatDistribution(values[0], values[-1], step=float(sweep.step))

@@ -15,9 +15,10 @@ from omegaconf.errors import OmegaConfBaseException
 
 from semiseg.errors import ConfigError, SemisegError
 from semiseg.overrides import explain, hydra_form, key_of, override
+from semiseg.run_lock import RunLock
 from semiseg.sweep.launcher import search_path
 from semiseg.sweep.process import failure
-from semiseg.sweep.record import FILE, Job, Sweep, newest
+from semiseg.sweep.record import FILE, Job, Sweep, continued
 from semiseg.sweep.table import show, tell
 
 
@@ -33,21 +34,27 @@ class Session:
         if not isinstance(config.resume, bool):
             raise ConfigError(f"resume is {config.resume!r}; it must be true or false.")
         if config.resume:
-            self.sweep = newest(folder.parent, typed)
+            self.sweep = continued(folder, typed)
         elif (folder / FILE).is_file():
             raise ConfigError(
                 f"{folder} holds a sweep already. Continue it with resume=true, or give another hydra.sweep.dir=."
             )
         else:
             self.sweep = Sweep(folder, command_of(config, typed), typed)
+        self._lock = RunLock(self.sweep.path, "hydra.sweep.dir=")
         with read_write(config), open_dict(config):
             config.hydra.sweep.dir = self.sweep.path.as_posix()  # for the launcher
             # A job is composed without +sweep=WORD, where settings of that word's sweeper would be unknown.
             config.hydra.overrides.hydra = [o for o in config.hydra.overrides.hydra if not of_sweeper(o)]
 
     def begin(self, total: int) -> None:
-        """Take over what the jobs' own folders say, and name the sweep of so many jobs."""
+        """Take over what the jobs' own folders say, and name the sweep of so many jobs.
+
+        Raises ConfigError while another command, here or on another machine, works on the same sweep.
+        """
         self.total = total
+        self.sweep.path.mkdir(parents=True, exist_ok=True)
+        self._lock.acquire()
         for job in self.sweep.jobs:
             self.sweep.refresh(job)
         self.sweep.save()
@@ -109,6 +116,10 @@ class Session:
             if error:
                 job.status, job.error = "failed", error
         self.sweep.save()
+
+    def close(self) -> None:
+        """Leave the sweep to the next command."""
+        self._lock.release()
 
     def show(self) -> None:
         """The table."""

@@ -119,9 +119,9 @@ def read_json(path: Path) -> dict[str, Any]:
     return data if isinstance(data, dict) else {}
 
 
-def write_json(path: Path, data: Mapping[str, object]) -> None:
-    """Write a JSON file whole or not at all. NaN and infinities become null, paths become text."""
-    write_text(path, json.dumps(json_ready(data), indent=2, allow_nan=False, ensure_ascii=False) + "\n")
+def write_json(path: Path, data: Mapping[str, object], durable: bool = False) -> None:
+    """Write a JSON file whole or not at all, as `write_text`. NaN and infinities become null, paths become text."""
+    write_text(path, json.dumps(json_ready(data), indent=2, allow_nan=False, ensure_ascii=False) + "\n", durable)
 
 
 def write_text(path: Path, text: str, durable: bool = False) -> None:
