@@ -64,9 +64,24 @@ def test_every_form_of_a_mask_reads_the_same(tmp_path: Path, pixels: np.ndarray)
     assert np.array_equal(mask, IDS)
 
 
-def test_an_id_wins_over_a_grey_colour_of_the_mapping(tmp_path: Path) -> None:
+def test_a_grey_that_is_an_id_and_a_colour_of_the_mapping_is_not_guessed(tmp_path: Path) -> None:
     grey = np.full((2, 2, 3), 3, dtype=np.uint8)  # id 3, or the colour of class 2
-    assert (read_mask(save(tmp_path / "m.png", grey), CLASSES) == 3).all()
+    with pytest.raises(DataError, match="3 may be the id of green or, as a colour, grey"):
+        read_mask(save(tmp_path / "m.png", grey), CLASSES)
+    assert (read_mask(save(tmp_path / "i.png", grey[..., 0]), CLASSES) == 3).all()
+    clear = np.stack([np.array([[1, 3]], dtype=np.uint8)] * 3, axis=2)  # no colour is 1 1 1
+    assert read_mask(save(tmp_path / "c.png", clear), CLASSES).tolist() == [[1, 3]]
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_patch_of_nothing_but_grey_classes_is_read_as_its_neighbours(tmp_path: Path, channels: int) -> None:
+    classes = ClassMap(("soil", "palm", "road", "roof"), ((0, 0, 0), (0, 128, 0), (128, 128, 128), (200, 200, 200)))
+    for number, ids in enumerate(([[2, 2]], [[0, 2]], [[3, 255]], [[0, 2]])):
+        drawn = colored(np.array(ids, dtype=np.uint8), classes)
+        path = save(tmp_path / f"{number}.png", drawn if channels == 3 else drawn[..., 0])
+        assert read_mask(path, classes).tolist() == ids
+    with pytest.raises(DataError, match="id 77, 128 is unknown"):
+        read_mask(save(tmp_path / "odd.png", np.array([[77, 128]], dtype=np.uint8)), classes)
 
 
 def test_white_is_a_colour_where_the_mapping_has_it(tmp_path: Path) -> None:

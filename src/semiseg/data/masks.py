@@ -60,15 +60,17 @@ def read_image(path: Path) -> UInt8:
 def read_mask(path: Path, classes: ClassMap) -> UInt8:
     """Class ids [H, W], 255 = ignore, from a mask of ids or of the mapping's colours.
 
-    - One channel, or three equal ones: class ids. Where a grey could be both an id and a colour of the mapping, the id
-      wins. White is ignored, unless the mapping has white and every other grey in use (in one channel: and no colour
-      but greys): then the mask was drawn, such as buildings in white on black.
+    - One channel, or three equal ones: class ids, unless shades of the mapping were drawn. They were where all values
+      are greys of the mapping and one of them is no id, as in a patch of nothing but road that is drawn in grey. White
+      is ignored, unless the mapping has white and every other grey in use (in one channel: and no colour but greys):
+      then the mask was drawn, such as buildings in white on black.
     - Other three channels: colours; white is ignored unless it belongs to a class. An alpha channel is dropped.
     - A palette PNG or TIFF: its indices (as VOC has them), unless every colour it uses belongs to the mapping: then it
       is a mask of colours that was packed to save space, and its index order means nothing.
 
     Raises DataError naming the file and the value for an unknown id or colour, for a file that cannot be decoded, and
-    where ids would be guessed: of fewer than 8 bits (a 1 may mean id 1 or white) or of a JPEG, which blurs them.
+    where ids would be guessed: of fewer than 8 bits (a 1 may mean id 1 or white), of a JPEG, which blurs them, or in
+    three channels that are the colour of one class and the id of another.
     """
     data, header = _load(path)
     if header.palette:
@@ -78,7 +80,7 @@ def read_mask(path: Path, classes: ClassMap) -> UInt8:
     grey = pixels if one_channel else pixels[..., 0]
     if not (one_channel or all(np.array_equal(grey, pixels[..., channel]) for channel in (1, 2))):
         return _from_colors(path, pixels, classes)
-    if _is_drawn_in_grey(grey, classes, one_channel):
+    if _is_drawn_in_grey(path, grey, classes, one_channel, header.bits):
         return _from_colors(path, np.stack([grey] * 3, axis=-1), classes)
     if header.bits < 8 and grey.any():
         raise DataError(
@@ -89,14 +91,27 @@ def read_mask(path: Path, classes: ClassMap) -> UInt8:
     return _from_ids(path, grey, classes)
 
 
-def _is_drawn_in_grey(grey: NDArray[Any], classes: ClassMap, one_channel: bool) -> bool:
-    """Whether 255 means the mapping's white rather than ignored; see `read_mask`."""
-    if WHITE not in classes.colors or not (grey == IGNORE_INDEX).any():
+def _is_drawn_in_grey(path: Path, grey: NDArray[Any], classes: ClassMap, one_channel: bool, bits: int) -> bool:
+    """Whether the values are shades of the mapping rather than ids; see `read_mask`."""
+    greys = {red: number for number, (red, green, blue) in enumerate(classes.colors) if red == green == blue}
+    unclear = [] if one_channel else [v for v, number in greys.items() if v != number and v < classes.num_classes]
+    are_ids = bool(_are_ids(grey, classes).all())
+    white = WHITE in classes.colors and bool((grey == IGNORE_INDEX).any())
+    if are_ids and not white and not unclear:
         return False
-    greys = [red for red, green, blue in classes.colors if red == green == blue]
-    if one_channel and len(greys) < classes.num_classes:
+    if not np.isin(grey, [*greys, IGNORE_INDEX]).all():
         return False
-    return bool(np.isin(grey, greys).all())
+    if not are_ids:
+        return bits >= 8  # fewer are not told from ids that were stretched to white
+    if white:
+        return not one_channel or len(greys) == classes.num_classes
+    for value in np.intersect1d(grey, unclear)[:1]:
+        raise DataError(
+            f"{path}: {value} may be the id of {classes.names[value]} or, as a colour, {classes.names[greys[value]]}. "
+            "Save masks of ids with one channel; for masks of colours, put the class of that colour into the row of "
+            "the class mapping that has this number, the first being 0."
+        )
+    return False
 
 
 def _load(path: Path) -> tuple[bytes, Header]:
@@ -190,7 +205,7 @@ def _from_palette(path: Path, data: bytes, classes: ClassMap) -> UInt8:
 
 
 def _from_ids(path: Path, ids: NDArray[Any], classes: ClassMap) -> UInt8:
-    valid = np.less(ids, classes.num_classes) | np.equal(ids, IGNORE_INDEX)
+    valid = _are_ids(ids, classes)
     if not valid.all():
         unknown = ", ".join(str(value) for value in np.unique(ids[~valid])[:5])
         raise DataError(
@@ -198,6 +213,10 @@ def _from_ids(path: Path, ids: NDArray[Any], classes: ClassMap) -> UInt8:
             f"{classes.num_classes - 1}, and {IGNORE_INDEX} is ignored. Correct the mask or the class mapping."
         )
     return ids.astype(np.uint8)
+
+
+def _are_ids(values: NDArray[Any], classes: ClassMap) -> NDArray[np.bool_]:
+    return np.less(values, classes.num_classes) | np.equal(values, IGNORE_INDEX)
 
 
 def _from_colors(path: Path, pixels: NDArray[Any], classes: ClassMap) -> UInt8:
