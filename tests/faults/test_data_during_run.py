@@ -30,9 +30,11 @@ from semiseg.data.batches import BatchStream
 from semiseg.data.build import DataBundle, build_data
 from semiseg.data.config import DataConfig
 from semiseg.data.dataset import PatchReader, Sample, collate
+from semiseg.data.index import PatchIndex
 from semiseg.data.layouts.salak import SalakLayout
 from semiseg.data.loader import SampleLoader
-from semiseg.data.workers import init_worker
+from semiseg.data.stream import Stream
+from semiseg.data.workers import failure_of, init_worker
 from semiseg.errors import DataError, SemisegError
 from semiseg.samples import predict_examples
 
@@ -286,6 +288,43 @@ def wait_for_the_end() -> bool:
 def test_a_spawned_worker_that_dies_does_so_too() -> None:
     with pytest.raises(SemisegError, match=r"A loader worker .* ended with status 3"):
         list(loader_of(partial(os._exit, 3), num_workers=1, start="spawn"))
+
+
+class Unreadable:
+    """Ends the process that unpickles it, as an import of PyTorch does that finds no memory."""
+
+    def __reduce__(self) -> tuple[Callable[[int], object], tuple[int]]:
+        return os._exit, (4,)
+
+
+class LargeAndUnreadable(Dataset[Sample]):
+    """Reads nothing: nobody gets that far."""
+
+    def __init__(self) -> None:
+        self.cause = Unreadable()  # before what is large
+        self.index, self.stream = index_of(100_000), Stream(np.arange(100_000), 0, 0)
+
+    def __len__(self) -> int:
+        return 4
+
+
+def index_of(count: int) -> PatchIndex:
+    numbers = np.arange(count, dtype=np.int32)
+    stems = np.char.mod("a patch with a name of some length %06d", numbers).astype(bytes)
+    return PatchIndex(Path("x"), ["s"], 0 * numbers, np.zeros(count, np.int8), stems, [("", "")], 0 * numbers, -numbers)
+
+
+def test_a_spawned_worker_that_dies_before_it_has_read_its_dataset_does_not_hold_up_the_run() -> None:
+    with pytest.raises(SemisegError, match=r"A loader worker .* ended with status 4"):
+        list(SampleLoader(LargeAndUnreadable(), num_workers=1, multiprocessing_context="spawn"))
+
+
+def test_a_paging_file_that_is_too_small_is_memory_that_ran_out() -> None:
+    refused = OSError(22, "Die Auslagerungsdatei ist zu klein")
+    refused.winerror = 1455  # type: ignore[attr-defined]  (Windows has it)
+    handed_over = RuntimeError("Couldn't open shared file mapping: <torch_7_8>, error code: <1455>")
+    for error in (refused, handed_over):
+        assert "Memory ran out for the loader workers" in str(failure_of((), error))
 
 
 def test_an_error_of_another_kind_stays_what_it_is(no_workers_left: None) -> None:

@@ -37,6 +37,13 @@ def test_patches_are_windows_of_their_image_in_the_layout_that_trains(patchify, 
         np.testing.assert_array_equal(read_mask(mask_path, bundle.classes), mask[window])
 
 
+def test_masks_in_a_folder_of_the_images_are_no_images(patchify, base_images, tmp_path: Path):
+    inside = (tmp_path / "masks").rename(tmp_path / "images" / "masks")
+    assert patchify(images=tmp_path / "images", masks=inside, size=64) == 0
+    index = bundle_of(tmp_path / "out", split_by="patch").index
+    assert index.sources == ["a", "f_b"] and index.has_mask.all()
+
+
 def test_too_little_truth_leaves_a_patch_unlabelled(patchify, base_images, tmp_path: Path):
     (tmp_path / "masks" / "a.png").unlink()
     assert patchify(images=tmp_path / "images", masks=tmp_path / "masks", size=32, min_labeled=0.9) == 0

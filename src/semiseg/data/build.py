@@ -60,12 +60,16 @@ def build_data(cfg: DataConfig) -> DataBundle:
     layout.prepare(root)
     classes = layout.classes(root, cfg.class_mapping)
     _check_excluded(cfg.exclude_from_miou, classes)
-    cache = Path(cfg.cache_dir).expanduser()
-    age = time.time() - layout.changed_at(root)
-    index = cached_index(layout.scan, root, cache, layout.key(root), age)
+    index = read_index(layout, root, cfg)
     pools = make_pools(index, cfg)
     pools.check_disjoint()
     return DataBundle(index, classes, pools, cfg)
+
+
+def read_index(layout: Layout, root: Path, cfg: DataConfig) -> PatchIndex:
+    """The patches of `root`, from the cache while it is still of them."""
+    age = time.time() - layout.changed_at(root)
+    return cached_index(layout.scan, root, Path(cfg.cache_dir).expanduser(), layout.key(root), age)
 
 
 def _check_excluded(excluded: list[int], classes: ClassMap) -> None:

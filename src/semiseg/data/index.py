@@ -15,11 +15,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from semiseg.data.handover import Handle, from_handle, to_handle
 from semiseg.tracking.local import move_over
 
 FORMAT = 1  # of the cached file
@@ -48,6 +49,17 @@ class PatchIndex:
 
     def __len__(self) -> int:
         return len(self.stems)
+
+    @cached_property
+    def _handles(self) -> dict[str, Handle]:
+        return {name: to_handle(getattr(self, name)) for name in COLUMNS}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"root": self.root, "sources": self.sources, "places": self.places, "columns": self._handles}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        columns = {name: from_handle(handle) for name, handle in state.pop("columns").items()}
+        self.__dict__.update(state | columns)
 
     @cached_property
     def has_mask(self) -> NDArray[np.bool_]:

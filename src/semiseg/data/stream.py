@@ -7,10 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from enum import IntEnum
-from typing import Literal
+from functools import cached_property
+from typing import Any, Literal
 
 import numpy as np
 from torch.utils.data import Sampler
+
+from semiseg.data.handover import Handle, from_handle, to_handle
 
 Pool = Literal["labeled", "unlabeled", "real"]
 STREAM_IDS: dict[Pool, int] = {"labeled": 0, "unlabeled": 1, "real": 2}
@@ -41,6 +44,16 @@ class Stream:
         self.stream_id = stream_id
         self._epoch = -1
         self._order = patches[:0]
+
+    @cached_property
+    def _handle(self) -> Handle:
+        return to_handle(self.patches)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"patches": self._handle, "seed": self.seed, "stream_id": self.stream_id}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(from_handle(state["patches"]), state["seed"], state["stream_id"])
 
     def patch_at(self, position: int) -> int:
         """Number of the patch at a position from 0 on."""

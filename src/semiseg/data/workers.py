@@ -13,10 +13,11 @@ import cv2
 
 from semiseg.errors import SemisegError
 
-KEYBOARD_SIGNALS = ("SIGINT", "SIGBREAK")
+TERMINAL_SIGNALS = ("SIGINT", "SIGBREAK", "SIGHUP")
 SHARED_MEMORY_SIGNS = ("shared memory", "</torch_", "No space left on device", "Bus error")
 FILES_SIGNS = ("Too many open files", "ancdata")
-MEMORY_SIGNS = ("Cannot allocate memory", "Resource temporarily unavailable", "MemoryError")
+MEMORY_SIGNS = ("Cannot allocate memory", "Resource temporarily unavailable", "MemoryError", "error code: <1455>")
+NO_PAGING_FILE = 1455  # of Windows, in whose language the text is
 REAP_SECONDS = 2.0  # that a dying process gets to end, so that its exit status can be told
 
 ALONE = "trainer.num_workers=0 reads the images in the training process itself"
@@ -37,11 +38,11 @@ OUT_OF_MEMORY = (
 def init_worker(worker_id: int) -> None:
     """One thread a worker: OpenCV would start as many as there are cores in each of them.
 
-    Ctrl-C in a terminal and the SIGTERM of a scheduler reach every process of a run. The training finishes its step and
-    saves, for which it needs the workers; it stops them itself.
+    Ctrl-C in a terminal, its end and the SIGTERM of a scheduler reach every process of a run. The training finishes its
+    step and saves, for which it needs the workers; it stops them itself.
     """
     cv2.setNumThreads(0)
-    for name in KEYBOARD_SIGNALS:
+    for name in TERMINAL_SIGNALS:
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _obey_the_next)
@@ -82,6 +83,8 @@ def failure_of(workers: Sequence[BaseProcess], error: BaseException) -> SemisegE
     ):
         if any(sign in text for sign in signs):
             return SemisegError(message)
+    if getattr(error, "winerror", None) == NO_PAGING_FILE:
+        return SemisegError(OUT_OF_MEMORY)
     if not isinstance(error, RuntimeError | OSError | EOFError):
         return None
     for worker in workers:

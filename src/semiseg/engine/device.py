@@ -13,6 +13,8 @@ import torch
 from semiseg.engine.settings import TrainerConfig
 from semiseg.errors import ConfigError
 
+MOST_WORKERS = 4 if os.name == "nt" else 8  # on Windows each one loads CUDA anew, some gigabytes of committed memory
+
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 
 
@@ -60,7 +62,7 @@ class Hardware:
         workers = trainer.num_workers
         if workers is None:
             # Loading beside a training on the same cores gains nothing; a GPU wants the cores to feed it.
-            workers = 0 if device.type == "cpu" else min(8, os.cpu_count() or 1)
+            workers = 0 if device.type == "cpu" else min(MOST_WORKERS, os.cpu_count() or 1)
         return cls(device, pick_dtype(trainer.precision, device), workers)
 
 

@@ -11,10 +11,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from semiseg.builder import build_bundle
 from semiseg.config import build, check_missing, resolved, settings
-from semiseg.data.build import DataBundle
+from semiseg.data.build import DataBundle, read_index
 from semiseg.data.classes import ClassMap
 from semiseg.data.config import DataConfig
-from semiseg.data.index import cached_index
 from semiseg.data.split import Pools, make_pools
 from semiseg.errors import ConfigError, DataError, SemisegError
 from semiseg.reproduce import moved
@@ -92,7 +91,7 @@ def every_mask(data: DictConfig) -> DataBundle:
     root = Path(str(config.root)).expanduser().absolute()
     layout.prepare(root)
     classes = layout.classes(root, config.class_mapping)
-    index = cached_index(layout.scan, root, Path(config.cache_dir).expanduser(), layout.key(root))
+    index = read_index(layout, root, config)
     return DataBundle(index, classes, Pools(NONE, np.flatnonzero(index.has_mask), NONE), config)
 
 

@@ -105,7 +105,7 @@ class Patchify:
         assert cfg.images is not None and cfg.class_mapping is not None
         self.cfg, self.out, self.terminal = cfg, out, terminal
         self.classes = read_class_mapping(Path(cfg.class_mapping).expanduser(), "class_mapping")
-        self.items = find_items(Path(cfg.images).expanduser(), out)
+        self.items = find_items(Path(cfg.images).expanduser(), out, None if cfg.masks is None else Path(cfg.masks))
         self.names = unique_names(self.items)
         self.masks = {} if cfg.masks is None else find_masks(Path(cfg.masks).expanduser(), self.items, out)
         self.polygons = polygons_of(cfg, self.classes)

@@ -62,11 +62,11 @@ def patches_of(data: DictConfig, split: str) -> tuple[DataBundle, NDArray[np.int
     return bundle, patches
 
 
-def find_items(path: Path, out: Path) -> list[Item]:
+def find_items(path: Path, out: Path, masks: Path | None = None) -> list[Item]:
     """The image of a file, or every image in and below a folder, in the order of their names.
 
-    What lies in `out` is left out, so that a folder can hold its own predictions. Raises DataError for a path that does
-    not exist, a folder without an image, and for `out` being the folder itself.
+    What lies in `out` or in the folder `masks` is left out, so that a folder can hold its own. Raises DataError for a
+    path that does not exist, a folder without an image, and for `out` being the folder itself.
     """
     if path.is_file():
         return [Item(path.stem, path)]
@@ -74,7 +74,8 @@ def find_items(path: Path, out: Path) -> list[Item]:
         raise DataError(f"input={path} does not exist. Give an image, a raster or a folder of them.")
     if path.resolve() == out.resolve():
         raise DataError(f"out={out} is the folder of the images. Give another, such as out={out / 'predicted'}.")
-    files = sorted(_images_below(path, out.resolve()))
+    left_out = [folder.expanduser().resolve() for folder in (out, masks) if folder is not None]
+    files = sorted(_images_below(path, left_out))
     if not files:
         suffixes = ", ".join((*IMAGE_SUFFIXES, *_more_suffixes()))
         raise DataError(f"{path} and the folders in it hold no image: nothing ends in {suffixes}.")
@@ -89,11 +90,11 @@ def _name(file: Path, stems: Counter[str]) -> str:
     return stem if stems[stem] == 1 else file.as_posix()
 
 
-def _images_below(folder: Path, left_out: Path) -> Iterator[Path]:
+def _images_below(folder: Path, left_out: Sequence[Path]) -> Iterator[Path]:
     suffixes = (*IMAGE_SUFFIXES, *_more_suffixes())
     for parent, folders, names in os.walk(folder, followlinks=True):
         here = Path(parent)
-        folders[:] = [name for name in folders if (here / name).resolve() != left_out]
+        folders[:] = [name for name in folders if (here / name).resolve() not in left_out]
         yield from (here / name for name in names if name.lower().endswith(suffixes) and not name.startswith("."))
 
 

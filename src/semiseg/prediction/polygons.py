@@ -16,6 +16,7 @@ from semiseg.data.classes import ClassMap
 from semiseg.data.index import write_atomically
 from semiseg.prediction.place import Place, geo
 from semiseg.prediction.planes import CLASSES, Planes
+from semiseg.tracking.local import move_over
 
 BLOCK = 4096  # pixels a side: polygons are cut at its edges, so that a raster of any size takes the same memory
 WGS84 = "EPSG:4326"
@@ -74,7 +75,7 @@ def write_polygons(
 
     write_atomically(path, write)
     if aside is not None and geopackage is not None:
-        aside.replace(geopackage)
+        move_over(aside, geopackage)
 
 
 def in_degrees(crs: Any, geometries: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:

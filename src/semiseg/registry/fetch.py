@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from semiseg.errors import CheckpointError, SemisegError
 from semiseg.prediction.record import fingerprint
 from semiseg.registry.store import ROOT, client_of, find_version, shown, tracking_uri, unreachable
+from semiseg.tracking.local import move_over
 from semiseg.tracking.naming import hide_password
 from semiseg.tracking.reasons import reason
 
@@ -65,7 +66,7 @@ def _download(text: str, version: ModelVersion, location: str, folder: Path, uri
             ) from error
         _check(text, version, got)
         try:
-            got.replace(folder)
+            move_over(got, folder)
         except OSError:
             if not folder.is_dir():  # by another process
                 raise

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from semiseg.data.demo.scene import draw_scene
 from semiseg.errors import ConfigError, DataError
+from semiseg.tracking.local import move_over
 
 VERSION = 1  # of the drawing: sets drawn by another version are drawn anew
 MARKER = "demo.json"
@@ -108,8 +109,8 @@ def replace(root: Path, demo: DemoSet) -> None:
     try:
         write_set(partial, demo)
         if root.exists():
-            root.rename(old)
-        partial.rename(root)
+            move_over(root, old)
+        move_over(partial, root)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
