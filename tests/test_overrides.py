@@ -22,6 +22,7 @@ from semiseg.overrides import (
     explain,
     hydra_form,
     key_of,
+    names_as_typed,
     without_config_dirs,
 )
 
@@ -111,12 +112,22 @@ def test_a_word_for_a_sweep_needs_the_flag_and_stands_alone() -> None:
         check_sweeps(["-m", "+sweep=seeds,ladder"])
 
 
-@pytest.mark.parametrize("value", ["runs/a-1", "D:/a", "my runs/a", 'a"b', "a=b,c", "wörter"])
+@pytest.mark.parametrize(
+    "value", ["runs/a-1", "D:/a", "my runs/a", 'a"b', "a=b,c", "wörter", "2024", "2024_01_15", "1.50", "1e3", "true"]
+)
 def test_a_value_in_hydras_form_is_read_back(value: str) -> None:
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
     parsed = OverridesParser.create().parse_override(hydra_form("hydra.run.dir", value))
     assert (parsed.key_or_group, str(parsed.value())) == ("hydra.run.dir", value)
+
+
+def test_names_are_kept_as_they_were_typed() -> None:
+    plain = ["name=oil-palm", "experiment_name=2024", "seed=1_000", "name=null", "name=${x}", 'name="1.50"', "-m"]
+    assert names_as_typed(plain) == plain
+    assert names_as_typed(["name=2024_01_15", "experiment_name=1.50"]) == [
+        'name="2024_01_15"', 'experiment_name="1.50"'
+    ]  # fmt: skip
 
 
 def test_valid_keys_are_those_of_the_chosen_words() -> None:

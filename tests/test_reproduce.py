@@ -121,6 +121,19 @@ def test_typed_tracking_and_data_root_replace_the_stored(run: Path) -> None:
     assert config.data == {"root": "moved", "labeled_list": "moved/few.txt", "val_list": "/elsewhere/val.txt"}
 
 
+def test_runs_that_it_was_made_from_may_have_moved(run: Path) -> None:
+    file = run / ".hydra" / "config.yaml"
+    stored = OmegaConf.load(file)
+    stored.model, stored.pseudo_label = {"run": "/gone/source"}, {"teacher_run": "/gone/teacher"}
+    OmegaConf.save(stored, file)
+    given = [f"reproduce={run}", "pseudo_label.teacher_run=/new/teacher", "+model.run=/new/source"]
+    overrides = with_original(given)[:3]
+    assert overrides[1:] == ["++pseudo_label.teacher_run=/new/teacher", "++model.run=/new/source"]
+    new = typed(run, model={"run": "/new/source"}, pseudo_label={"teacher_run": "/new/teacher"})
+    config = Original(run).config_for(new, overrides)
+    assert (config.model.run, config.pseudo_label.teacher_run) == ("/new/source", "/new/teacher")
+
+
 def test_lists_outside_the_root_stay_where_they_are() -> None:
     data = OmegaConf.create({"root": "data", "class_mapping": None, "labeled_list": "database/x.txt", "val_list": None})
     assert moved(data, "new").labeled_list == "database/x.txt"

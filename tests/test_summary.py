@@ -7,10 +7,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 from hydra.core.hydra_config import HydraConfig
+from torch import nn
 
 from semiseg.run_folder import RunFolder
-from semiseg.summary import left_out_of_miou, next_command
+from semiseg.summary import cost, left_out_of_miou, next_command
 
 
 @pytest.fixture
@@ -43,6 +45,18 @@ def test_the_next_run_has_the_data_and_the_place_of_this_one(ended) -> None:
 
 def test_a_job_of_a_sweep_leaves_the_last_word_to_the_sweep(ended) -> None:
     assert next_command(ended("v3", "seed=1", sweep=True)) == ""
+
+
+def test_a_device_that_failed_does_not_hide_what_ended_the_run() -> None:
+    def lost(image: torch.Tensor) -> torch.Tensor:
+        raise RuntimeError("CUDA error: device-side assert triggered")
+
+    network = nn.Conv2d(3, 2, 1)
+    network.forward = lost  # type: ignore[method-assign]
+    run: Any = SimpleNamespace(method=SimpleNamespace(student=network))
+    assert cost(run, 8, "failed") is None
+    with pytest.raises(RuntimeError, match="device-side"):
+        cost(run, 8, "finished")
 
 
 def test_classes_left_out_of_the_mean_are_named() -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -23,6 +24,7 @@ from semiseg.schema import check_folder_name, check_start_file, one_line
 GROUP_OVERRIDE = re.compile(r"^\+?[a-z_/]+=[\w./]+$")
 MULTIRUN = ("-m", "--multirun")
 FOLDER_NAMES = ("name", "experiment_name")
+PLAIN = re.compile(r"[\w./:-]+", re.ASCII)
 NO_WORDS = ("", "null", "true", "false")
 WORDS = re.compile(r"""[\w./,\s()*'"\[\]-]*""")  # one, or with -m several: a,b or glob(*)
 CONFIG_DIR = re.compile(r"(?:--config-dir|-cd)(?:=(.*))?")
@@ -194,11 +196,22 @@ def key_of(override: str) -> str:
 
 
 def hydra_form(key: str, value: str) -> str:
-    """`key=value` as Hydra reads it, in quotes where the value takes them."""
-    if re.fullmatch(r"[\w./:-]+", value, re.ASCII):
-        return f"{key}={value}"
+    """`key=value` as Hydra reads it, in quotes where the value takes them: 2024_01_15 would be the number 20240115."""
+    if PLAIN.fullmatch(value):
+        read = OverridesParser.create().parse_override(f"{key}={value}").value()
+        if isinstance(read, str) or str(read) == value:
+            return f"{key}={value}"
     escaped = value.replace('"', '\\"')
     return f'{key}="{escaped}"'
+
+
+def names_as_typed(overrides: list[str]) -> list[str]:
+    """The overrides, with the names of folders in quotes that Hydra would read as another text."""
+    parts = [(each, *each.partition("=")[::2]) for each in overrides]
+    return [
+        hydra_form(key, value) if key in FOLDER_NAMES and PLAIN.fullmatch(value) and value != "null" else each
+        for each, key, value in parts
+    ]
 
 
 def override(key: str, value: str) -> str:

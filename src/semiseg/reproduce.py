@@ -20,7 +20,8 @@ from semiseg.stored import check_targets
 
 GROUPS = ("model", "data", "trainer", "loss", "pseudo_label", "aug", "optim", "tracking")
 NEW_RUN = ("reproduce", "resume", "name", "experiment_name", "output")  # what the new run does not take from the old
-FREE_KEYS = (*NEW_RUN, "tracking", "data.root", "pseudo_label.teacher_run", "model.run")  # paths: they may have moved
+RUNS = ("pseudo_label.teacher_run", "model.run")  # that a run was made from
+FREE_KEYS = (*NEW_RUN, "tracking", "data.root", *RUNS)  # paths: they may have moved
 
 
 class Original:
@@ -44,7 +45,7 @@ class Original:
         return dict(self.summary.get("choices") or {})
 
     def config_for(self, typed: DictConfig, overrides: Collection[str]) -> DictConfig:
-        """Its config with the place of the new run, and with the tracking and data root that the overrides give."""
+        """Its config with the place of the new run, and with the tracking and the paths that the overrides give."""
         keys = [key_of(each) for each in overrides]
         config, before = self.config.copy(), self.config.get("output")
         for key in (each for each in typed if not OmegaConf.is_dict(typed[each])):
@@ -56,6 +57,8 @@ class Original:
             config.tracking.root = typed.output
         if "data.root" in keys:
             config.data = moved(config.data, str(typed.data.root))
+        for key in (each for each in RUNS if each in keys):
+            OmegaConf.update(config, key, str(OmegaConf.select(typed, key)))
         OmegaConf.set_struct(config, True)
         return config
 
@@ -97,8 +100,10 @@ def with_original(overrides: list[str]) -> list[str]:
     if others := [each for each in without_config_dirs(overrides) if not is_free(key_of(each))]:
         raise ConfigError(
             f"reproduce={path} trains that run again as it was: leave out {' '.join(others)}. Only name=, "
-            "experiment_name=, output=, tracking= and data.root= go with it."
+            "experiment_name=, output=, tracking=, data.root=, pseudo_label.teacher_run= and model.run= go with it."
         )
+    # The config that is composed beside the stored one need not know these.
+    overrides = [f"++{each.lstrip('+')}" if key_of(each) in RUNS else each for each in overrides]
     stored = stored_config(path)
     word = re.sub(r"[^\w.-]", "_", path.resolve().name, flags=re.ASCII)
     place = {"name": f"${{run_name:{word}-again}}"}

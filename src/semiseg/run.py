@@ -237,7 +237,10 @@ class Run:
         """Predictions of the best weights. Raises CheckpointError where these are gone."""
         self.method.evaluated.load_state_dict(files.read(self.engine.checkpoints.best))
         examples = predict_examples(self.method.evaluated, self.bundle, self.hardware.device)
-        examples.save(self.folder.path / "examples.npz")
+        try:
+            examples.save(self.folder.path / "examples.npz")
+        except OSError as error:  # the training is done: its summary must not be lost with a picture
+            self.console.warning(f"{self.folder.path / 'examples.npz'} could not be written: {error.strerror}")
         self.eval_size = list(examples.truth.shape[1:])
         self.tracker.log_figure(examples.draw(self.bundle.classes.colors), "sample_predictions")
         self.tracker.log_artifact(self.engine.checkpoints.best, "checkpoints")

@@ -40,7 +40,7 @@ def summarise(run: Run, status: str) -> dict[str, Any]:
         "colors": {name: list(color) for name, color in zip(classes.names, classes.colors, strict=True)},
         "miou_leaves_out": left_out_of_miou(run.bundle),
         "parameters": sum(p.numel() for p in run.method.student.parameters()),
-        "gflops": gflops(run.method.student, size, size),
+        "gflops": cost(run, size, status),
         "latency_ms": latency_ms(run.method.evaluated, size, size) if run.eval_size else None,  # of a finished run
         "weights_mib": best.stat().st_size / 2**20 if best.exists() else None,
         "weights_of_record": "model" if run.method.ema is None else "ema",
@@ -54,6 +54,16 @@ def summarise(run: Run, status: str) -> dict[str, Any]:
         "warnings": run.console.warnings,
         **provenance(run),
     }
+
+
+def cost(run: Run, size: int, status: str) -> float | None:
+    """GFLOPs of a patch; None where the device failed, which must not hide why the run ended."""
+    try:
+        return gflops(run.method.student, size, size)
+    except RuntimeError:
+        if status != "failed":
+            raise
+        return None
 
 
 def provenance(run: Run) -> dict[str, Any]:

@@ -60,10 +60,11 @@ def test_other_weights_of_the_same_step_do_not_replace_what_is_kept_aside(resume
 
 
 def test_best_weights_that_the_checkpoint_holds_are_written_again(resumed) -> None:
-    engine = resumed(scores=(0.2, 0.5, 0.7), save_every=2, again=(0.1,))
+    engine = resumed(scores=(0.2, 0.5, 0.7), save_every=2, again=(0.5, 0.1))
     assert engine.step == 4 and engine.best.weights == (4, 0.5) and step_of(best(engine)) == 4
     held = files.load(engine.checkpoints.folder / "checkpoint_4.pth")["model_state"]
     torch.testing.assert_close(dict(files.load(best(engine))), dict(held), rtol=0, atol=0)
+    assert engine.recorder.matrices_of == 0.5  # in the place of those of the abandoned training
     engine.fit()
     assert engine.best.weights == (4, 0.5) and step_of(best(engine)) == 4
 

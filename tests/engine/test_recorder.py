@@ -48,6 +48,13 @@ def evaluate(recorder: Recorder, step: int, *unread: str) -> dict[str, Any]:
     return recorder.figures()
 
 
+@pytest.mark.parametrize(("previous", "shown"), [(0.9, 0.9), (0.0, 0.775), (float("nan"), 0.775)])
+def test_the_best_so_far_is_logged_also_after_a_score_that_was_none(recorder: Recorder, previous, shown) -> None:
+    recorder.evaluation(2, evaluation(), previous, False, recorder.folder / "best_model.pth")
+    (line,) = read_metrics(recorder.folder / "metrics.jsonl")
+    assert line["val/miou"] == pytest.approx(0.775) and line["best/val_miou"] == pytest.approx(shown)
+
+
 def test_the_count_of_a_stream_is_taken_once(recorder: Recorder) -> None:
     recorder.start(0, 10)
     for step, skipped in ((1, 0), (2, 2), (3, 2), (4, 5)):

@@ -30,6 +30,8 @@ TRACEBACK = [
         (-9, TRACEBACK, "killed by SIGKILL: often the system's answer to memory running out"),
         (137, [], "killed by SIGKILL: often the system's answer to memory running out"),
         (-11, [], "killed by SIGSEGV"),
+        (0xC0000005, ["semiseg: no images in data/x"], "no images in data/x"),
+        (0xC0000005, [], "ended with status 3221225477 and said nothing"),
     ],
 )
 def test_why_a_job_failed_in_one_line(status: int, complaints: list[str], text: str) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from semiseg.tracking import local
-from semiseg.tracking.local import MetricsFile, MetricsReader, json_ready, read_metrics, write_json
+from semiseg.tracking.local import MetricsFile, MetricsReader, append_text, json_ready, read_metrics, write_json
 
 
 @pytest.fixture
@@ -69,6 +69,23 @@ def test_a_disk_that_cannot_be_written_is_warned_of_once(tmp_path):
     file.log({"a": 1.0}, 1)
     file.log({"a": 1.0}, 2)
     assert len(warnings) == 1 and str(file.path) in warnings[0]
+
+
+def test_a_line_that_a_full_disk_cut_takes_no_other_along(tmp_path, monkeypatch):
+    file = MetricsFile(tmp_path / "metrics.jsonl", lambda text: None)
+    file.log({"a": 1.0}, 1)
+
+    def cut(path: Path, text: str) -> None:
+        append_text(path, text[:9])
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as full:
+        full.setattr("semiseg.tracking.local.append_text", cut)
+        file.log({"a": 2.0}, 2)
+    file.log({"a": 3.0}, 3)
+    file.log({"a": 4.0}, 4)
+    assert [record["step"] for record in file.read()] == [1, 3, 4]
+    assert [record["step"] for record in MetricsReader(file.path).read()[0]] == [1, 3, 4]
 
 
 def test_write_json_replaces_the_file_whole(tmp_path):

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from semiseg.console import Console
+from semiseg.data.index import write_atomically
 from semiseg.doctor import Watch
 from semiseg.engine.device import peak_memory_mib
 from semiseg.engine.evaluator import Evaluation
@@ -128,7 +129,7 @@ class Recorder:
         self._warn_of_unread(result)
         values = metric_values(result.val, names, "val") | metric_values(result.train, names, "train")
         values["gap"] = result.gap
-        self._write(step, values | {"best/val_miou": max(previous, result.val.miou)})
+        self._write(step, values | {"best/val_miou": float(np.fmax(previous, result.val.miou))})
         self.flush()
         if progress.st_times:
             progress.st = {name: total / progress.st_times for name, total in progress.st_sums.items()}
@@ -141,12 +142,18 @@ class Recorder:
         progress.final = row
         if is_best:
             progress.best = row
-            np.savez_compressed(self.folder / "confusion_best.npz", val=result.val_matrices, source=result.val_sources)
+            self.keep_matrices(result)
         saved = [str(best_path)] if is_best else []
         before = before if np.isfinite(before) else None
         self.console.evaluation(step, result.train.miou, result.val.miou, result.gap, before, is_best, class_iou, saved)
         for finding in self.watch.evaluation(step, values):
             self.console.finding(finding.rule, finding.evidence, finding.remedy)
+
+    def keep_matrices(self, result: Evaluation) -> None:
+        """The per-image matrices of the best weights, of which reports make intervals."""
+        matrices, sources = result.val_matrices, result.val_sources
+        path = self.folder / "confusion_best.npz"
+        write_atomically(path, lambda file: np.savez_compressed(file, val=matrices, source=sources))
 
     def skipped_patches(self, count: int) -> None:
         """Unreadable patches passed over since the start of the stream, told at every log step and checkpoint."""

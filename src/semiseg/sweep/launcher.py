@@ -19,7 +19,8 @@ from semiseg.sweep.process import JobProcess, command_line, environment, failure
 from semiseg.sweep.record import FILE, Job, Sweep
 from semiseg.sweep.table import score_text, tell
 
-INTERRUPTED = (130, 143, -2, -15)  # said so itself, or before it could
+# By Ctrl-C, a request to end, a terminal that closed or Ctrl-Break: said so itself, or before it could, as on Windows
+INTERRUPTED = (130, 143, 129, 149, -2, -15, -1, 0xC000013A)
 
 
 @dataclass

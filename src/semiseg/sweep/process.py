@@ -77,7 +77,7 @@ class JobProcess:
 
 def failure(status: int, complaints: Sequence[str]) -> str:
     """In one line why a process ended with this status."""
-    number = -status if status < 0 else status - 128
+    number = -status if status < 0 else status - 128 if status < 256 else 0  # those of Windows are no signals
     if number > 0:
         try:
             name = signal.Signals(number).name

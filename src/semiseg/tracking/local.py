@@ -27,15 +27,18 @@ class MetricsFile:
     def __init__(self, path: Path, warn: Callable[[str], None] = logger.warning) -> None:
         self.path = Path(path)
         self._warn = warn
-        self._failed = False
+        self._failed = self._cut = False
         self.path.parent.mkdir(parents=True, exist_ok=True)
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:
         """Append one line. A full disk is warned of once and does not stop the training."""
         record = {"step": step, "time": round(time.time(), 3), **metrics}
+        begin = "\n" if self._cut else ""  # what a full disk took of the line before ends here
         try:
-            append_text(self.path, json.dumps(json_ready(record), allow_nan=False) + "\n")
+            append_text(self.path, begin + json.dumps(json_ready(record), allow_nan=False) + "\n")
+            self._cut = False
         except OSError as error:
+            self._cut = True
             if not self._failed:
                 self._warn(
                     f"{self.path} cannot be written ({error}); the training goes on without it: free some space."
