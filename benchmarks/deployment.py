@@ -56,7 +56,8 @@ CALIBRATION, CHECKED = 64, 4  # patches
 def train_all(options: Mapping[str, str], output: Path) -> dict[str, Path]:
     """The run folder of each system."""
     runs: dict[str, Path] = {}
-    for name in options["systems"].split(","):
+    wanted = options["systems"].split(",")
+    for name in (each for each in SYSTEMS if each in wanted):  # those that others are made from come first
         overrides, steps = SYSTEMS[name], steps_of(name, options)
         chosen = [each.format(**{k: v.as_posix() for k, v in runs.items()}) for each in overrides]
         runs[name] = output / f"{name}-{steps}-{options['crop']}-seed{options['seed']}"

@@ -77,6 +77,8 @@ def main() -> None:
             sys.exit(f"{argument}: write one of {', '.join(options)} as KEY=VALUE")
         options[key] = value
     threads = int(options["threads"])
+    if int(options["steps"]) < 2:
+        sys.exit(f"steps={options['steps']}: give at least 2, of which the first warms up")
     try:
         if options["train"]:
             accuracy(int(options["train"]), [int(s) for s in options["seeds"].split(",")], threads)

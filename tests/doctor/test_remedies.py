@@ -87,6 +87,16 @@ def test_thresholds_are_lowered_and_raised_from_those_of_the_run(composed) -> No
     )  # never a pseudo label: no threshold to lower
 
 
+def test_a_distillation_keeps_its_teacher() -> None:
+    settings = {"pseudo_label._target_": "semiseg.pseudo_label.Distillation", "pseudo_label.threshold": 0.65}
+    one = Case({}, {}, settings | {"pseudo_label.class_thresholds": None})
+    assert remedies.more_pseudo_labels(one) == "pseudo_label.threshold=0.55"
+    unread = Case({}, {}, settings | {"pseudo_label.class_thresholds.palm": 0.5})
+    assert remedies.more_pseudo_labels(unread).startswith("pseudo_label.class_thresholds=null pseudo_label.threshold=")
+    on_labels_alone = Case({"st/pixels": series([1], [1.0])}, {}, settings | {"pseudo_label.unlabeled": False})
+    assert on_labels_alone.labeler == "none" and one.labeler == "softmax"
+
+
 def test_thresholds_of_the_discriminator_are_the_s4gan_guides() -> None:
     s4gan = {"pseudo_label._target_": "x.DiscriminatorGate"}
     for now, lower, higher in ((0.2, "0.1", "0.3"), (0.1, "0.05", "0.3"), (0.5, "0.1", "0.75")):

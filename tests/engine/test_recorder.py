@@ -55,6 +55,31 @@ def test_the_best_so_far_is_logged_also_after_a_score_that_was_none(recorder: Re
     assert line["val/miou"] == pytest.approx(0.775) and line["best/val_miou"] == pytest.approx(shown)
 
 
+def kept_pixels(kept: int, correct: int) -> dict[str, torch.Tensor]:
+    """Counts of a batch of 100 pixels, all of the first class."""
+    totals = {"batches": 1, "images": int(kept > 0), "kept": kept, "total": 100}
+    classes = {"class_total": 100, "class_kept": kept, "class_audited": kept, "class_correct": correct}
+    whole = {name: torch.tensor(value) for name, value in totals.items()}
+    return whole | {name: torch.tensor([value, 0]) for name, value in classes.items()}
+
+
+def test_an_interval_that_kept_nothing_has_no_precision_to_be_averaged(recorder: Recorder) -> None:
+    recorder.start(0, 10)
+    for step, counts in enumerate((kept_pixels(0, 0), kept_pixels(50, 40), kept_pixels(0, 0), kept_pixels(10, 6))):
+        recorder.log(step + 1, LOSSES, counts, 0)
+    again = resumed(recorder, 4)
+    figures = evaluate(again, 4)
+    assert figures["st_precision"] == pytest.approx(0.7) and figures["st_coverage"] == pytest.approx(0.15)
+
+
+def test_counts_of_an_older_checkpoint_are_those_of_all(recorder: Recorder) -> None:
+    old = recorder.state_dict() | {"st_sums": {"st/coverage": 0.6, "st/precision": 1.5}, "st_times": 2}
+    del old["st_counts"]
+    recorder.load_state_dict(old)
+    figures = evaluate(recorder, 4)
+    assert (figures["st_coverage"], figures["st_precision"]) == (0.3, 0.75)
+
+
 def test_the_count_of_a_stream_is_taken_once(recorder: Recorder) -> None:
     recorder.start(0, 10)
     for step, skipped in ((1, 0), (2, 2), (3, 2), (4, 5)):

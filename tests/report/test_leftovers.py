@@ -5,6 +5,7 @@ import pytest
 from semiseg.report.collect import find_runs, read_run
 from semiseg.report.compare import compare
 from semiseg.report.leftovers import cut, gaps, job_table, logged_error, open_jobs, some, spans, unfinished_table
+from semiseg.run_lock import RunLock
 from semiseg.tracking import write_json
 
 
@@ -64,7 +65,10 @@ def test_what_a_sweep_has_not_done_yet_is_no_failure(make_run, tmp_path):
     make_run(sweep / "1", summary={"status": "failed"})
     (sweep / "1" / "log.txt").write_text("iteration 5\nsemiseg: the loss is NaN\n", encoding="utf-8")
     write_json(sweep / "sweep.json", {"jobs": rows})
+    lock = RunLock(sweep)
+    lock.acquire()
     comparison = compare(find_runs(tmp_path), tmp_path, None)
+    lock.release()
     assert comparison.facts["Runs"].startswith(
         "1 compared, 1 failed in sweeps, 3 running in sweeps, 22 waiting in sweeps, below"
     )
@@ -74,6 +78,8 @@ def test_what_a_sweep_has_not_done_yet_is_no_failure(make_run, tmp_path):
         [f"s/{number}", "running", "its sweep is under way", "40"] for number in (2, 3)
     ]
     assert "s: 22 waiting: 5-26." in comparison.leftovers.notes
+    killed = compare(find_runs(tmp_path), tmp_path, None)
+    assert killed.facts["Runs"].startswith("1 compared, 1 failed in sweeps, 3 interrupted in sweeps, 22 waiting")
     assert spans([7, 1, 5, 6]) == "1, 5-7"
 
 

@@ -118,9 +118,11 @@ def test_runs_of_another_length_are_told_of():
     base = group("v1", 0.5, total_steps=2000, steps=2000)
     stopped = group("v3", 0.6, total_steps=2000, steps=900, status="stopped early")
     short = [group(name, 0.4, total_steps=200, steps=200) for name in ("v2", "v4")]
-    cohort = Cohort("", "", (stopped, base, *short, group("v5", 0.3)), base)
-    (note,) = length_notes(cohort)
+    cut = group("v6", 0.5, total_steps=5000, steps=900, status="stopped early")
+    cohort = Cohort("", "", (stopped, base, *short, group("v5", 0.3), cut), base)
+    note, other = length_notes(cohort)
     assert note.startswith("v2, v4 trained 200 iterations, the baseline 2,000: ")
+    assert other.startswith("v6 trained 900 of 5,000 iterations, the baseline 2,000: ")
     assert note in score_notes(cohort)
 
 

@@ -59,7 +59,7 @@ def build_data(cfg: DataConfig) -> DataBundle:
     root = Path(cfg.root).expanduser().absolute()
     layout.prepare(root)
     classes = layout.classes(root, cfg.class_mapping)
-    _check_excluded(cfg.exclude_from_miou, classes)
+    check_excluded(cfg.exclude_from_miou, classes)
     index = read_index(layout, root, cfg)
     pools = make_pools(index, cfg)
     pools.check_disjoint()
@@ -72,7 +72,8 @@ def read_index(layout: Layout, root: Path, cfg: DataConfig) -> PatchIndex:
     return cached_index(layout.scan, root, Path(cfg.cache_dir).expanduser(), layout.key(root), age)
 
 
-def _check_excluded(excluded: list[int], classes: ClassMap) -> None:
+def check_excluded(excluded: list[int], classes: ClassMap) -> None:
+    """Raises ConfigError for a class id that there is none of, and where no class is left."""
     unknown = [number for number in excluded if not 0 <= number < classes.num_classes]
     if unknown:
         raise ConfigError(

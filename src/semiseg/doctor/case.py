@@ -96,6 +96,11 @@ class Case:
         named = self.settings.get("model._target_", self.summary.get("model", ""))
         return str(named).rpartition(".")[2].lower() in ("lightweight", "lightweight_dsconv", "lightweightdsconv")
 
+    @property
+    def is_distillation(self) -> bool:
+        """Whether a frozen teacher gives the pseudo labels."""
+        return str(self.settings.get("pseudo_label._target_", "")).endswith(".Distillation")
+
     @cached_property
     def labeler(self) -> str:
         """Who picks the pseudo labels, which its remedies depend on: "discriminator", "softmax" or "none"."""
@@ -105,6 +110,7 @@ class Case:
         if "discriminator" in named or "loss/discriminator" in self.history:
             return "discriminator"
         none = "nopseudolabels" in named or word == "none"
+        none = none or str(self.settings.get("pseudo_label.unlabeled", True)).lower() == "false"
         known = bool(named.strip())
         self_trained = any(name in self.history for name in SELF_TRAINING) or self.summary.get("st_pixels") is not None
         return "none" if none or not (known or self_trained) else "softmax"

@@ -134,8 +134,10 @@ def _softmax(case: Case, change: Callable[[float], float], unknown: float) -> st
         return _class_list([None if t is None else change(t) for t in thresholds])
     now = case.number("pseudo_label.threshold")
     is_global = "pseudo_label.class_thresholds" in case.settings  # null there; class by class it has keys below it
-    value = change(now) if is_global and now is not None else unknown
-    return f"pseudo_label=softmax_global {setting('pseudo_label.threshold', value)}"
+    typed = setting("pseudo_label.threshold", change(now) if is_global and now is not None else unknown)
+    if case.is_distillation:  # another word would leave its teacher behind
+        return typed if is_global else f"pseudo_label.class_thresholds=null {typed}"
+    return f"pseudo_label=softmax_global {typed}"
 
 
 def _class_list(thresholds: list[float | None]) -> str:

@@ -45,7 +45,7 @@ class Progress:
     skipped: int = 0  # unreadable patches passed over in training
     unread: int = 0  # and in the last evaluation
     st_sums: dict[str, float] = field(default_factory=dict)  # self-training figures since the last evaluation
-    st_times: int = 0
+    st_counts: dict[str, int] = field(default_factory=dict)  # of how many values each
     st: dict[str, float] = field(default_factory=dict)  # their means over the last evaluation interval that had any
     best: dict[str, Any] = field(default_factory=dict)
     final: dict[str, Any] = field(default_factory=dict)
@@ -110,7 +110,7 @@ class Recorder:
     def _keep_st(self, st: dict[str, float]) -> None:
         for name, value in st.items():
             self.progress.st_sums[name] = self.progress.st_sums.get(name, 0.0) + value
-        self.progress.st_times += bool(st)
+            self.progress.st_counts[name] = self.progress.st_counts.get(name, 0) + 1
 
     def _fields(self, averages: dict[str, float], st: dict[str, float]) -> dict[str, str]:
         shown = {label: f"{averages[name]:.3f}" for name, label in FIELDS.items() if name in averages}
@@ -131,9 +131,9 @@ class Recorder:
         values["gap"] = result.gap
         self._write(step, values | {"best/val_miou": float(np.fmax(previous, result.val.miou))})
         self.flush()
-        if progress.st_times:
-            progress.st = {name: total / progress.st_times for name, total in progress.st_sums.items()}
-            progress.st_sums, progress.st_times = {}, 0
+        if progress.st_sums:  # precision has fewer values than coverage: it is none where nothing was kept
+            progress.st = {name: total / progress.st_counts[name] for name, total in progress.st_sums.items()}
+            progress.st_sums, progress.st_counts = {}, {}
         class_iou = {n: float(v) for n, v in zip(names, result.val.iou, strict=True) if not np.isnan(v)}
         row = {"val_miou": result.val.miou, "train_miou": result.train.miou, "gap": result.gap, "class_iou": class_iou}
         row |= {"step": step, "val_miou_all": result.val.miou_all, "st": dict(progress.st)}
@@ -225,8 +225,10 @@ class Recorder:
         return vars(self.progress) | {"watch": self.watch.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Counterpart of `state_dict`; a checkpoint of before the doctor holds no `watch`."""
-        self.progress = Progress(**{name: value for name, value in state.items() if name != "watch"})
+        """Counterpart of `state_dict`; a checkpoint of before the doctor holds no `watch`, and one count for all."""
+        self.progress = Progress(**{name: value for name, value in state.items() if name not in ("watch", "st_times")})
+        if "st_times" in state:
+            self.progress.st_counts = dict.fromkeys(self.progress.st_sums, int(state["st_times"]))
         self.watch.load_state_dict(state.get("watch", {}))
 
     def forget_best(self) -> None:

@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from semiseg.builder import build_bundle
 from semiseg.config import build, check_missing, resolved, settings
-from semiseg.data.build import DataBundle, read_index
+from semiseg.data.build import DataBundle, check_excluded, read_index
 from semiseg.data.classes import ClassMap
 from semiseg.data.config import DataConfig
 from semiseg.data.split import Pools, make_pools
@@ -58,8 +58,7 @@ def subject_of(config: DictConfig, split: str, systems: Sequence[System], typed:
     if not len(patches):
         raise DataError(_empty(split, bundle))
     excluded = (config if "data.exclude_from_miou" in typed else first.config).data.get("exclude_from_miou") or ()
-    other = bool({"data", "data.root"} & set(typed))
-    return Subject(bundle, patches, tuple(excluded), [] if other else seen_elsewhere(systems, bundle))
+    return Subject(bundle, patches, tuple(excluded), [] if "data" in typed else seen_elsewhere(systems, bundle))
 
 
 def data_of(config: DictConfig, run: System, typed: Collection[str], out: Path) -> DictConfig:
@@ -91,6 +90,7 @@ def every_mask(data: DictConfig) -> DataBundle:
     root = Path(str(config.root)).expanduser().absolute()
     layout.prepare(root)
     classes = layout.classes(root, config.class_mapping)
+    check_excluded(config.exclude_from_miou, classes)
     index = read_index(layout, root, config)
     return DataBundle(index, classes, Pools(NONE, np.flatnonzero(index.has_mask), NONE), config)
 

@@ -16,10 +16,11 @@ def without_repeats(runs: Sequence[Run]) -> tuple[list[Run], list[Run]]:
     Such a pair is no second seed: taken for one, it would make every spread too small. The later one counts.
     """
     newest: dict[tuple[object, ...], Run] = {}
+    keys = {comparable_key(run) for run in runs}
     for run in sorted(runs, key=lambda each: each.written):
         cells = run.settings or run.choices
         own = run.folder if run.seed == "?" else run.seed
-        newest[(run.model, own, comparable_key(run), *sorted(cells.items()))] = run
+        newest[(run.model, own, completed(comparable_key(run), keys), *sorted(cells.items()))] = run
     kept = {id(run) for run in newest.values()}
     return [run for run in runs if id(run) in kept], [run for run in runs if id(run) not in kept]
 

@@ -22,7 +22,7 @@ from semiseg.report.options import CompareConfig, options_of
 from semiseg.report.store import experiment_of, log_report, store_uri_of, tracker_of
 from semiseg.report.terminal import make_terminal, show
 from semiseg.report.tracked import tracked_runs
-from semiseg.report.write import draw, write_report
+from semiseg.report.write import draw, remove_stale, write_report
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,7 @@ def main(cfg: DictConfig) -> None:
     for section in [*(each for several in comparison.sections for each in several), comparison.leftovers]:
         show(terminal, section)
     drawn = [draw(cohort, out / "figures" / cohort.title.replace(" ", "-")) for cohort in comparison.cohorts]
+    remove_stale(drawn, out)
     written = write_report(comparison, drawn, out)
     terminal.print(Text(f"Written: {', '.join(path.as_posix() for path in written)}"), soft_wrap=True)
     tracker = tracker_of(cfg.tracking, root, experiment_of(comparison.runs))

@@ -13,6 +13,8 @@ from pathlib import Path
 from semiseg.report.collect import COMPLETE, CONFIG, Run
 from semiseg.report.names import short_floats
 from semiseg.report.table import Cells
+from semiseg.run_lock import RunLock, alive
+from semiseg.sweep.record import still_runs
 
 LOG_TAIL = 65_536  # bytes of a log that are searched for an error
 RAISED = re.compile(r"[\w.]*(?:Error|Exception|Exit)\b")
@@ -57,8 +59,16 @@ def _job(sweep: Path, facts: Mapping[str, object]) -> Job:
     typed, varied = (_words(facts.get(key)) for key in ("overrides", "varied"))
     folder = sweep / str(facts.get("folder") or facts["number"])
     status = str(facts["status"])
+    if status == "running" and not is_under_way(sweep, folder, facts.get("pid")):
+        status = "interrupted"
     error = str(facts.get("error") or (logged_error(folder) if status == "failed" else ""))
     return Job(sweep.name, int(str(facts["number"])), typed, varied or typed, status, error, folder)
+
+
+def is_under_way(sweep: Path, folder: Path, pid: object) -> bool:
+    """Whether a job that was started and whose end nobody saw may still run: its sweep's command does, or it itself."""
+    owner = RunLock(sweep).owner()
+    return (bool(owner) and alive(owner)) or (isinstance(pid, int) and still_runs(pid, folder))
 
 
 def _words(listed: object) -> str:

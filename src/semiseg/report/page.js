@@ -1,7 +1,7 @@
 "use strict";
 // Sorts the tables and holds two of their rows side by side. Cells are text and stay text: nothing is parsed as HTML.
 
-const NUMBER = /^\[?([+-]?(?:\d[\d,]*)?\.?\d+(?:e[+-]?\d+)?)\s*(%?)(?:\s*±.*|\s*,.*|\s*\(×.*)?\]?$/i;
+const NUMBER = /^\[?([+-]?(?:\d[\d,]*)?\.?\d+(?:e[+-]?\d+)?)\s*(%?)(?:\s*±.*|\s*,.*|\s*\(×.*|\s*\*)?\]?$/i;
 const TIME = /^(\d+):(\d\d):(\d\d)$/;
 
 /** The number a cell begins with: 0.51 of "0.51 ± 0.02", 1234 of "1,234", seconds of "1:02:03"; null for a text. */

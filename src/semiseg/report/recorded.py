@@ -16,7 +16,8 @@ IDENTITY = {
     "seed", "name", "experiment_name", "experiment", "tracking", "output", "resume", "restore_from", "reproduce",
     "trainer.log_every", "trainer.save_every", "trainer.save_latest_every", "trainer.num_workers", "trainer.device",
     "trainer.eval_batch_size", "trainer.channels_last", "data.root", "data.labeled_list", "data.val_list",
-    "data.cache_dir", "data.class_thresholds", "data.encoder_weights", "model.name", "model.recipe",
+    "data.class_mapping", "data.cache_dir", "data.class_thresholds", "data.encoder_weights", "model.name",
+    "model.recipe",
 }  # fmt: skip
 YAML_LOADER = getattr(yaml, "CBaseLoader", yaml.BaseLoader)  # every value as the text it is; ten times faster in C
 

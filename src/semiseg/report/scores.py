@@ -164,23 +164,35 @@ def partial_notes(cohort: Cohort) -> list[str]:
     return [f"{PARTIAL.strip()} {text}; its mean is over all of its seeds." for text in told]
 
 
+def planned(group: Group) -> frozenset[float]:
+    """For how many iterations its runs were meant; empty where they do not say."""
+    lengths = (run.number("total_steps") or run.number("steps") for run in group.runs)
+    return frozenset(length for length in lengths if length)
+
+
 def trained(group: Group) -> str:
-    """How many iterations a recipe was to run, `2,000`; "" where its runs do not say."""
-    planned = (run.number("total_steps") or run.number("steps") for run in group.runs)
-    return " or ".join(f"{steps:,.0f}" for steps in sorted({steps for steps in planned if steps}))
+    """How many iterations a recipe ran: `2,000`, or `900 of 2,000` where it stopped early."""
+    done = [(run.number("steps"), run.number("total_steps")) for run in group.runs]
+    lengths = sorted({(steps or of, of or steps) for steps, of in done if steps or of})
+    return " or ".join(f"{steps:,.0f}" if steps == of else f"{steps:,.0f} of {of:,.0f}" for steps, of in lengths)
 
 
 def length_notes(cohort: Cohort) -> list[str]:
-    """A line for each length that is not the baseline's: what trained longer may be better for that alone."""
+    """A line for each length that is not the baseline's: what trained longer may be better for that alone.
+
+    To stop early belongs to a recipe: it is no other length.
+    """
     base = cohort.baseline
-    wanted = trained(base) if base else ""
+    wanted = planned(base) if base else frozenset()
     others: dict[str, list[str]] = {}
     for group in cohort.groups:
-        if wanted and (length := trained(group)) not in ("", wanted):
-            others.setdefault(length, []).append(group.name)
+        if wanted and planned(group) not in (frozenset(), wanted):
+            others.setdefault(trained(group), []).append(group.name)
     return [
-        f"{some(names)} trained {length} iterations, the baseline {wanted}: the difference may be that of the length."
+        f"{some(names)} trained {length} iterations, the baseline {trained(base)}: the difference may be that of the "
+        "length."
         for length, names in others.items()
+        if base
     ]
 
 

@@ -6,8 +6,8 @@ replacement, and both recipes are scored on the same draw: what makes an image h
 
 Images alone would answer only "are these two networks different on such images", and call the luck of a seed a
 gain of the recipe. So each resample also draws the seeds of both sides with replacement (a two-level bootstrap).
-Few seeds spread too little when drawn from each other, by sqrt((S - 1) / S), which is corrected. With two or three
-seeds the interval remains a rough one, and with a single seed on a side no verdict is given.
+Few seeds spread too little when drawn from each other, by sqrt((S - 1) / S), and know their own spread badly: both are
+corrected, the second by Student's t. With a single seed on a side no verdict is given.
 """
 
 from __future__ import annotations
@@ -15,9 +15,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from statistics import NormalDist
 from typing import Literal
 
 import numpy as np
+from scipy.special import stdtrit
 
 Unit = Literal["image", "source"]
 Verdict = Literal["better", "worse", "not distinguishable", "too few seeds"]
@@ -117,7 +119,8 @@ def difference(group: np.ndarray, baseline: np.ndarray, unit: Unit) -> Differenc
     samples = group.shape[1] - 1
     # The sides draw their seeds from one generator after the other: a seed of one recipe is no partner of the other's.
     generator = np.random.default_rng(1)
-    resampled = over_seeds(group[:, 1:], generator) - over_seeds(baseline[:, 1:], generator)
+    widened = for_few(len(group) + len(baseline) - 2)
+    resampled = over_seeds(group[:, 1:], generator, widened) - over_seeds(baseline[:, 1:], generator, widened)
     tail = (1 - LEVEL) / 2
     low, high = np.nanquantile(resampled, [tail, 1 - tail]) if np.isfinite(resampled).any() else (np.nan, np.nan)
     mean = float(group[:, 0].mean() - baseline[:, 0].mean())
@@ -125,14 +128,21 @@ def difference(group: np.ndarray, baseline: np.ndarray, unit: Unit) -> Differenc
     return Difference(mean, float(low), float(high), verdict(low, high, seeds), unit, samples)
 
 
-def over_seeds(scores: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """Mean over a fresh draw of the seeds for each resample, [S, R] -> [R], its spread corrected for few seeds."""
+def for_few(degrees: int) -> float:
+    """By how much Student's quantile exceeds the normal one: three seeds know their own spread badly, too."""
+    tail = (1 + LEVEL) / 2
+    return float(stdtrit(degrees, tail) / NormalDist().inv_cdf(tail)) if degrees else 1.0
+
+
+def over_seeds(scores: np.ndarray, generator: np.random.Generator, widened: float) -> np.ndarray:
+    """Mean over a fresh draw of the seeds for each resample, [S, R] -> [R]; its spread is that of a mean of S values,
+    which a draw of S out of S has not, times `widened`."""
     seeds, samples = scores.shape
     mean = scores.mean(0)
     if seeds == 1:
         return mean
     drawn = generator.integers(0, seeds, (seeds, samples))
-    return mean + (np.take_along_axis(scores, drawn, 0).mean(0) - mean) * np.sqrt(seeds / (seeds - 1))
+    return mean + (np.take_along_axis(scores, drawn, 0).mean(0) - mean) * np.sqrt(seeds / (seeds - 1)) * widened
 
 
 def verdict(low: float, high: float, seeds: int) -> Verdict:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from semiseg.report.compare import Comparison
 
 TITLE = "Comparison of runs"
+FIGURE = re.compile(r"^!\[.*\]\((figures/[^()]+\.png)\)$", re.MULTILINE)  # as `markdown` links one
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,17 @@ class Drawn:
 def draw(cohort: Cohort, folder: Path) -> list[Drawn]:
     """Every figure of a cohort as PNG and SVG in `folder`, one at a time in memory."""
     return [Drawn(picture.title, picture.caption, *save(picture, folder)) for picture in pictures(cohort)]
+
+
+def remove_stale(drawn: Sequence[Sequence[Drawn]], out: Path) -> None:
+    """Remove the figures that the report.md of before shows and this report does not: they are of other runs."""
+    report = out / "report.md"
+    before = FIGURE.findall(report.read_text(encoding="utf-8", errors="replace")) if report.is_file() else []
+    kept = {each.png for figures in drawn for each in figures}
+    for path in (out / name for name in before if ".." not in name):
+        if path not in kept:
+            path.unlink(missing_ok=True)
+            path.with_suffix(".svg").unlink(missing_ok=True)
 
 
 def write_report(comparison: Comparison, drawn: Sequence[Sequence[Drawn]], out: Path) -> list[Path]:
@@ -71,5 +84,7 @@ def markdown(parts: Sequence[tuple[Section, Sequence[Drawn], str]], facts: dict[
         for each in figures:
             blocks.append(f"### {each.title}\n\n![{each.title}]({each.png.relative_to(out).as_posix()})")
             blocks += [each.caption] if each.caption else []
-        blocks += ["\n".join(f"- {note}" for note in section.notes)] if section.notes else []
+        # A star in front would be a list in the list.
+        notes = (f"- \\{note}" if note.startswith("*") else f"- {note}" for note in section.notes)
+        blocks += ["\n".join(notes)] if section.notes else []
     return "\n\n".join(blocks) + "\n"
