@@ -45,9 +45,7 @@ def assert_same(got: Any, expected: Any, where: str) -> None:
 def trained_state(run) -> dict[str, Any]:
     """What a checkpoint says about the training, without its clock, its config and its tracker."""
     state = run.load()
-    times = max(state["recorder"]["st_counts"].values(), default=0)
-    state["recorder"] = {key: state["recorder"][key] for key in ("st_sums", "st", "best", "final")}
-    state["recorder"]["st_times"] = times
+    state["recorder"] = {key: state["recorder"][key] for key in ("st_sums", "st_counts", "st", "best", "final")}
     return {key: value for key, value in state.items() if key != "config"}
 
 

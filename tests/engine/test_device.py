@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from types import SimpleNamespace
 
 import pytest
 import torch
 
-from semiseg.engine.device import pick_device, pick_dtype
+from semiseg.engine.device import keep_to_gpu_memory, pick_device, pick_dtype
 from semiseg.errors import ConfigError
 
 
@@ -32,6 +33,17 @@ def test_a_gpu_that_is_not_there_is_refused() -> None:
     assert pick_device("cuda:0") == torch.device("cuda:0")
     with pytest.raises(ConfigError, match=r"device=cuda:7: PyTorch finds 1 GPUs here, counted from cuda:0"):
         pick_device("cuda:7")
+
+
+@pytest.mark.parametrize(("system", "expected"), [("nt", [(0.95 * 12 / 16, 0)]), ("posix", [])])
+def test_memory_ends_where_the_gpus_does(monkeypatch: pytest.MonkeyPatch, system: str, expected: list) -> None:
+    limits = []
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (12 * 2**30, 16 * 2**30))
+    monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", lambda *limit: limits.append(limit))
+    monkeypatch.setattr("semiseg.engine.device.os", SimpleNamespace(name=system))
+    for name in ("cuda:0", "cpu"):
+        keep_to_gpu_memory(torch.device(name))
+    assert limits == expected
 
 
 def test_fp16_needs_a_gpu() -> None:

@@ -80,6 +80,20 @@ def test_counts_of_an_older_checkpoint_are_those_of_all(recorder: Recorder) -> N
     assert (figures["st_coverage"], figures["st_precision"]) == (0.3, 0.75)
 
 
+def test_matrices_that_cannot_be_written_end_no_run_and_leave_none_of_other_weights(recorder, monkeypatch) -> None:
+    path = recorder.folder / "confusion_best.npz"
+    recorder.keep_matrices(evaluation())
+    assert path.is_file()
+
+    def refuse(path: Path, write: Any) -> None:
+        raise PermissionError(13, "used by another process")
+
+    monkeypatch.setattr("semiseg.engine.recorder.write_atomically", refuse)
+    recorder.keep_matrices(evaluation())
+    assert not path.exists()
+    assert "confusion_best.npz could not be written (used by another process)" in recorder.console.warnings[0]
+
+
 def test_the_count_of_a_stream_is_taken_once(recorder: Recorder) -> None:
     recorder.start(0, 10)
     for step, skipped in ((1, 0), (2, 2), (3, 2), (4, 5)):

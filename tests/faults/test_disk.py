@@ -103,6 +103,21 @@ def test_keep_last_keeps_the_newest_alone(place: Workplace) -> None:
     ]
 
 
+def test_an_old_checkpoint_that_cannot_be_removed_ends_no_run(place: Workplace, monkeypatch) -> None:
+    """As on Windows while another program reads it. It goes with the next one."""
+    unlink, refused = Path.unlink, []
+
+    def refuse_once(path: Path, missing_ok: bool = False) -> None:
+        if path.name == "checkpoint_1.pth" and not refused:
+            refused.append(path)
+            raise PermissionError(13, "used by another process")
+        unlink(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", refuse_once)
+    assert place.train_small("name=run", "trainer.keep_last=2", *GROWING) == 0
+    assert refused and len(numbered(place.run("run").path / "checkpoints")) == 2
+
+
 @pytest.mark.skipif(os.name != "posix", reason="Windows ends processes without signals")
 def test_two_processes_cannot_write_one_folder(yard: Yard) -> None:
     """The second is told who has it; once that one is killed, the next takes it over."""

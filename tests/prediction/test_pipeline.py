@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from semiseg.errors import SemisegError
 from semiseg.prediction.images import Picture, Source
 from semiseg.prediction.inputs import Item
 from semiseg.prediction.mosaic import decide
@@ -74,6 +75,13 @@ def test_images_of_all_sizes_are_each_predicted_as_a_whole(toy, picture):
         assert isinstance(planes, Held)
         whole = decide(toy.probabilities(torch.from_numpy(image.copy()).permute(2, 0, 1)[None])[0]).numpy()
         np.testing.assert_array_equal(planes.planes[0], whole[0])
+
+
+@pytest.mark.parametrize(("batch", "said"), [(4, "Call again with batch=2 or less"), (1, "Call again with tile=32")])
+def test_memory_that_does_not_suffice_is_told_with_what_to_call_instead(toy, picture, batch: int, said: str):
+    toy.probabilities = lambda images: (_ for _ in ()).throw(torch.OutOfMemoryError("CUDA out of memory."))
+    with pytest.raises(SemisegError, match=f"Out of memory with tile=64 batch={batch}. {said}"):
+        predict(toy, {"a": Picture(picture)}, Tiling(64, 16, batch))
 
 
 def test_batches_are_full_across_images_of_one_size(toy, picture):

@@ -205,9 +205,11 @@ class CheckpointFolder:
         for best in self.best_files:
             kept = salvaged(best, step)
             if kept.is_file() and same_content(kept, best):
-                kept.unlink()
+                with suppress(OSError):
+                    kept.unlink()
 
     def _remove_old(self) -> None:
         if self.keep_last is not None:
             for path in numbered(self.folder)[self.keep_last :]:
-                path.unlink(missing_ok=True)
+                with suppress(OSError):  # on Windows while another program reads it: it goes with the next ones
+                    path.unlink(missing_ok=True)

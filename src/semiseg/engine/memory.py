@@ -17,8 +17,16 @@ from semiseg.contracts import Batch
 from semiseg.engine.settings import TrainerConfig
 from semiseg.errors import SemisegError
 
-# The CPU allocator's on Linux and macOS and on Windows, Metal's, and of CUDA's libraries.
-SAYINGS = ("can't allocate memory", "not enough memory", "out of memory", "_STATUS_ALLOC_FAILED")
+# The CPU allocator's on Linux and macOS and on Windows, Metal's, of CUDA's libraries, and what is said where no way to
+# compute a convolution finds the memory it works in.
+SAYINGS = (
+    "can't allocate memory",
+    "not enough memory",
+    "out of memory",
+    "_STATUS_ALLOC_FAILED",
+    "ALLOCATION_FAILED",
+    "unable to find an engine to execute this computation",
+)
 SMALLEST = 2  # images: BatchNorm after a global pooling cannot train on one
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -153,7 +153,12 @@ class Recorder:
         """The per-image matrices of the best weights, of which reports make intervals."""
         matrices, sources = result.val_matrices, result.val_sources
         path = self.folder / "confusion_best.npz"
-        write_atomically(path, lambda file: np.savez_compressed(file, val=matrices, source=sources))
+        try:
+            write_atomically(path, lambda file: np.savez_compressed(file, val=matrices, source=sources))
+        except OSError as error:
+            self.console.warning(f"{path} could not be written ({error.strerror}): reports have no intervals of it.")
+            with suppress(OSError):  # rather none than those of other weights
+                path.unlink(missing_ok=True)
 
     def skipped_patches(self, count: int) -> None:
         """Unreadable patches passed over since the start of the stream, told at every log step and checkpoint."""

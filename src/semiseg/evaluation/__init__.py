@@ -17,8 +17,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from semiseg.config import run_settings
 from semiseg.engine.device import pick_device, pick_dtype
+from semiseg.engine.memory import told_as
 from semiseg.engine.settings import DEVICES, PRECISIONS, at_least, one_of
-from semiseg.errors import ConfigError
+from semiseg.errors import ConfigError, SemisegError
 from semiseg.evaluation.files import write_files
 from semiseg.evaluation.measure import Evaluation, measure
 from semiseg.evaluation.predictors import TTA, Autocast, Predictor, Resized
@@ -108,8 +109,13 @@ def evaluate(cfg: EvaluateConfig, systems: list[System], subject: Subject, termi
     """All systems on all patches, with a bar in a terminal."""
     predictors = {name: predictor_of(cfg, run) for name, run in zip(names_of(systems), systems, strict=True)}
     batch_size = cfg.batch_size or int(systems[0].config.trainer.eval_batch_size)
+    remedy = f"batch_size={batch_size // 2} or less, which changes no result" if batch_size > 1 else "device=cpu"
+    short = SemisegError(f"Out of memory with batch_size={batch_size}. Use {remedy}.")
     columns = (TextColumn("Evaluating"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=terminal, transient=True, disable=not terminal.is_terminal) as progress:
+    with (
+        told_as(lambda: short, systems[0].device),
+        Progress(*columns, console=terminal, transient=True, disable=not terminal.is_terminal) as progress,
+    ):
         task = progress.add_task("", total=len(subject.patches))
         return measure(
             predictors,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 
@@ -156,6 +157,7 @@ class Prediction:
 
     def predict(self, items: Iterator[Item], hooks: Hooks) -> None:
         run_pipeline(self.trained, items, self.cfg.tiling, hooks, self.trained.device, self.cfg.reading_threads)
+        remove_empty(self.out / "unfinished")  # not before: the threads would remove what others begin to use
 
     def is_finished(self, item: Item) -> bool:
         """Whether all its files are there, and the image is the one they were made of."""
@@ -195,7 +197,6 @@ class Prediction:
         self.record.add(entry)
         if isinstance(job.planes, Part):
             job.planes.remove()
-            _remove_empty(job.planes.path.parent, self.out)
 
     def remark(self, job: Job) -> None:
         """What is odd about an image; of each kind the first only, since a folder may hold thousands alike."""
@@ -234,11 +235,11 @@ def newest(record: Record) -> Iterator[Entry]:
     return record.newest()
 
 
-def _remove_empty(folder: Path, out: Path) -> None:
-    """The folders that held a part file."""
-    while folder != out and not any(folder.iterdir()):
-        folder.rmdir()
-        folder = folder.parent
+def remove_empty(folder: Path) -> None:
+    """Remove a folder and those in it where they hold no file."""
+    for path in (*sorted(folder.rglob("*"), reverse=True), folder):
+        with suppress(OSError):  # of a file, or of a folder that holds one
+            path.rmdir()
 
 
 class _nothing:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import Protocol
 
 import cv2
@@ -14,6 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from semiseg.data.classes import ClassMap
+from semiseg.engine.memory import told_as
+from semiseg.errors import SemisegError
 from semiseg.prediction.inputs import Item
 from semiseg.prediction.mosaic import decide, without_holes
 from semiseg.prediction.reading import Hooks, Job, Tile, Tiling, full_batches, read_tiles
@@ -34,16 +37,19 @@ class Predictor(Protocol):
 def run_pipeline(
     predictor: Predictor, items: Iterable[Item], tiling: Tiling, hooks: Hooks, device: torch.device, threads: int
 ) -> None:
-    """Predict every item. Images that cannot be opened are reported to `hooks.failed` and passed over."""
+    """Predict every item. Images that cannot be opened are reported to `hooks.failed` and passed over.
+
+    Raises SemisegError where the device's memory does not suffice.
+    """
     cv2.setNumThreads(0)  # the threads below are enough
     readers, writers = ThreadPoolExecutor(threads), ThreadPoolExecutor(threads)
     try:
         finishing = Finishing(writers, hooks, limit=4 * threads)
         pending: Pending | None = None
-        for tiles in full_batches(
-            read_tiles(readers, items, tiling, hooks, predictor.classes.num_classes, device), tiling
-        ):
-            probabilities = infer(predictor, tiles, device)
+        read = read_tiles(readers, items, tiling, hooks, predictor.classes.num_classes, device)
+        for tiles in full_batches(read, tiling):
+            with told_as(partial(out_of_memory, tiling), device):
+                probabilities = infer(predictor, tiles, device)
             if tiles[0].job.single:
                 previous, pending = pending, Pending(tiles, probabilities)
                 collect(previous, finishing)
@@ -54,6 +60,15 @@ def run_pipeline(
     finally:
         readers.shutdown(cancel_futures=True)
         writers.shutdown(cancel_futures=True)
+
+
+def out_of_memory(tiling: Tiling) -> SemisegError:
+    """What to call with instead."""
+    smaller = f"batch={tiling.batch // 2}" if tiling.batch > 1 else f"tile={tiling.tile // 2}"
+    return SemisegError(
+        f"Out of memory with tile={tiling.tile} batch={tiling.batch}. Call again with {smaller} or less: images that "
+        "are finished are not predicted again."
+    )
 
 
 def infer(predictor: Predictor, tiles: list[Tile], device: torch.device) -> Tensor | None:
@@ -90,7 +105,7 @@ class Pending:
             self._host = torch.empty(decided.shape, dtype=decided.dtype, pin_memory=True)
             self._host.copy_(decided, non_blocking=True)
             self._event = torch.cuda.Event()
-            self._event.record()
+            self._event.record(torch.cuda.current_stream(decided.device))  # not that of the first GPU
 
     def arrived(self) -> UInt8 | None:
         """[b, 2, h, w], waited for."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -101,6 +102,7 @@ class Part(Planes):
         write_json(self.state, {"key": self.key, "rows": self.rows})
 
     def remove(self) -> None:
-        """Once its outputs are written."""
-        self.path.unlink(missing_ok=True)
-        self.state.unlink(missing_ok=True)
+        """Once its outputs are written. What Windows refuses, because a scanner has it open, stays."""
+        for path in (self.path, self.state):
+            with suppress(OSError):
+                path.unlink(missing_ok=True)

@@ -17,6 +17,7 @@ from semiseg.prediction.options import PredictConfig
 from semiseg.prediction.outputs import OVERLAY_SIDE, fitted, write_png
 from semiseg.prediction.record import Entry
 from semiseg.prediction.sources import open_source
+from semiseg.tracking.local import move_over
 from semiseg.trained import System
 
 LONGEST_START = max(map(len, PARSERS))  # bytes that tell a format
@@ -81,7 +82,8 @@ def renamed(stem: str, out: Path) -> list[Path]:
     moved = []
     for path in found:
         kind = "areas" if path.parent == out else path.parent.name
-        moved.append(path.rename(out / f"{stem}-{kind}{path.suffix}"))
+        moved.append(out / f"{stem}-{kind}{path.suffix}")
+        move_over(path, moved[-1])
     return moved
 
 
