@@ -9,7 +9,7 @@ from semiseg.report.comparable import cohorts, without_repeats
 from semiseg.report.compare import with_baseline
 from semiseg.report.group import Group, baselines, excluded_classes, group_runs
 from semiseg.report.names import recipes
-from semiseg.report.scores import baseline_note
+from semiseg.report.notes import baseline_note
 
 
 def run(seed: int = 0, miou: float | None = 0.5, model: str = "v3", settings=None, typed=None, **summary) -> Run:

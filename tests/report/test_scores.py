@@ -8,6 +8,7 @@ from semiseg.report.contents import score_notes
 from semiseg.report.differences import config_tables, provenance_notes, provenance_table
 from semiseg.report.gains import gains
 from semiseg.report.group import Cohort, Group, baselines, group_runs
+from semiseg.report.notes import length_notes
 from semiseg.report.scores import (
     PSEUDO_LABELS,
     class_table,
@@ -16,7 +17,6 @@ from semiseg.report.scores import (
     ladder_notes,
     ladder_table,
     leading,
-    length_notes,
     number_table,
     partial_notes,
     rungs,

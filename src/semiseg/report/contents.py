@@ -12,20 +12,18 @@ from semiseg.report.efficiency import efficiency_notes, efficiency_table
 from semiseg.report.group import Cohort
 from semiseg.report.judged import CRITERIA_INTRO, criteria_notes, criteria_table, findings_table, judged
 from semiseg.report.leftovers import Job, gaps, job_table, unfinished_table, waiting_notes
+from semiseg.report.notes import alone_note, baseline_note, length_notes
 from semiseg.report.scores import (
     PSEUDO_LABELS,
     SCORES_INTRO,
     SYSTEMS,
     UNIT_OF_ST,
-    alone_note,
-    baseline_note,
     class_table,
     guide_table,
     how_resampled,
     ladder_notes,
     ladder_table,
     leading,
-    length_notes,
     number_table,
     partial_notes,
     score_table,
