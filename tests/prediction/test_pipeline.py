@@ -77,7 +77,10 @@ def test_images_of_all_sizes_are_each_predicted_as_a_whole(toy, picture):
         np.testing.assert_array_equal(planes.planes[0], whole[0])
 
 
-@pytest.mark.parametrize(("batch", "said"), [(4, "Call again with batch=2 or less"), (1, "Call again with tile=32")])
+@pytest.mark.parametrize(
+    ("batch", "said"),
+    [(4, "Call again with batch=2 or less: images"), (1, "Call again with tile=32 or less and another out=")],
+)
 def test_memory_that_does_not_suffice_is_told_with_what_to_call_instead(toy, picture, batch: int, said: str):
     toy.probabilities = lambda images: (_ for _ in ()).throw(torch.OutOfMemoryError("CUDA out of memory."))
     with pytest.raises(SemisegError, match=f"Out of memory with tile=64 batch={batch}. {said}"):

@@ -92,7 +92,8 @@ def read_mask(path: Path, classes: ClassMap) -> UInt8:
 
 
 def _is_drawn_in_grey(path: Path, grey: NDArray[Any], classes: ClassMap, one_channel: bool, bits: int) -> bool:
-    """Whether the values are shades of the mapping rather than ids; see `read_mask`."""
+    """Whether the values are shades of the mapping rather than ids; see `read_mask`. Raises DataError where they may be
+    either, and would be other classes."""
     greys = {red: number for number, (red, green, blue) in enumerate(classes.colors) if red == green == blue}
     unclear = [] if one_channel else [v for v, number in greys.items() if v != number and v < classes.num_classes]
     are_ids = bool(_are_ids(grey, classes).all())

@@ -64,11 +64,10 @@ def run_pipeline(
 
 def out_of_memory(tiling: Tiling) -> SemisegError:
     """What to call with instead."""
-    smaller = f"batch={tiling.batch // 2}" if tiling.batch > 1 else f"tile={tiling.tile // 2}"
-    return SemisegError(
-        f"Out of memory with tile={tiling.tile} batch={tiling.batch}. Call again with {smaller} or less: images that "
-        "are finished are not predicted again."
-    )
+    remedy = f"batch={tiling.batch // 2} or less: images that are finished are not predicted again"
+    if tiling.batch == 1:
+        remedy = f"tile={tiling.tile // 2} or less and another out=: a folder holds predictions of one size of tiles"
+    return SemisegError(f"Out of memory with tile={tiling.tile} batch={tiling.batch}. Call again with {remedy}.")
 
 
 def infer(predictor: Predictor, tiles: list[Tile], device: torch.device) -> Tensor | None:
