@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from semiseg.cli import VERBS, main, register_resolvers, run_name, run_verb
 from semiseg.errors import DataError
-from semiseg.tracking.local import write_json
+from semiseg.files import write_json
 
 
 @pytest.fixture(autouse=True)

@@ -15,7 +15,7 @@ from semiseg.differences import (
     score_differences,
     verdict,
 )
-from semiseg.tracking.local import append_text
+from semiseg.files import append_text
 
 
 def test_difference_of_values_that_lack() -> None:

@@ -10,8 +10,8 @@ from omegaconf import OmegaConf
 
 from semiseg.differences import reproduction_rows
 from semiseg.errors import ConfigError
+from semiseg.files import append_text
 from semiseg.reproduce import Original, moved, with_original
-from semiseg.tracking.local import append_text
 
 GROUPS = ("model", "data", "trainer", "loss", "pseudo_label", "aug", "optim", "tracking")
 

@@ -39,7 +39,7 @@ def test_classes_of_the_project_pass_wherever_they_stand() -> None:
         "subprocess.Popen",
         "semiseg.run_folder.subprocess.Popen",  # reached through the package
         "semiseg.run_folder.RunLock.acquire",  # no class
-        "semiseg.tracking.local.write_text",
+        "semiseg.files.write_text",
         "collections.OrderedDict",  # a class, of others
         7,
     ],

@@ -17,9 +17,9 @@ from rich.panel import Panel
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TaskProgressColumn, TextColumn
 from rich.text import Text
 
+from semiseg.files import append_text
 from semiseg.pace import Pace
 from semiseg.streams import check_mark, tolerant
-from semiseg.tracking.local import append_text
 
 RULE = "=" * 60
 

@@ -24,6 +24,7 @@ from semiseg.engine.recorder import Recorder
 from semiseg.engine.settings import OptimConfig, TrainerConfig
 from semiseg.engine.space import check_space
 from semiseg.errors import CheckpointError
+from semiseg.files import write_json
 from semiseg.methods import SemiSupervised
 from semiseg.overrides import key_of
 from semiseg.reproduce import Original
@@ -33,7 +34,6 @@ from semiseg.samples import predict_examples
 from semiseg.stopping import StopRequest
 from semiseg.summary import left_out_of_miou, next_command, result_rows, summarise
 from semiseg.tracking.base import Tracker
-from semiseg.tracking.local import write_json
 
 STATUS = {"finished": "FINISHED", "stopped early": "FINISHED", "interrupted": "KILLED", "failed": "FAILED"}
 

@@ -15,9 +15,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from semiseg.checkpoint_names import best_weights, full_checkpoints
 from semiseg.errors import CheckpointError, ConfigError
+from semiseg.files import write_text
 from semiseg.overrides import override
 from semiseg.run_lock import RunLock
-from semiseg.tracking.local import write_text
 
 IDENTITY = re.compile("[0-9a-f]{32}")
 WITHOUT_RESULT = ("interrupted", "failed")  # unless it left weights

@@ -14,7 +14,7 @@ import psutil
 from filelock import FileLock, Timeout
 
 from semiseg.errors import ConfigError
-from semiseg.tracking.local import write_json
+from semiseg.files import write_json
 
 HANDOVER = 30.0  # seconds that the loader processes of a killed training need to notice and to let go of its lock
 

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from semiseg.errors import SemisegError
-from semiseg.tracking import write_json
+from semiseg.files import write_json
 
 PATH = Path(__file__).parents[2] / "benchmarks" / "common.py"
 

@@ -35,7 +35,7 @@ def test_survives_a_file_and_a_pickle(index: PatchIndex, tmp_path: Path) -> None
         assert copy.sources == index.sources
         assert [copy.image_path(patch) for patch in range(24)] == [index.image_path(patch) for patch in range(24)]
         assert np.array_equal(copy.has_mask, index.has_mask)
-    assert list(tmp_path.glob("*.tmp")) == []
+    assert list(tmp_path.glob("*.part")) == []
 
 
 def test_takes_no_python_object_a_patch(index: PatchIndex) -> None:

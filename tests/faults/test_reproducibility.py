@@ -10,7 +10,7 @@ import pytest
 import torch
 from tests.faults.tiny_runs import LONG, Bench, tiny
 
-from semiseg.tracking.local import append_text
+from semiseg.files import append_text
 
 METHODS = {
     "supervised": ("v3", "pseudo_label=none"),

@@ -27,9 +27,10 @@ import psutil
 import pytest
 
 from semiseg.cli import run_verb
+from semiseg.files import read_json, write_json
 from semiseg.tracking import mlflow as tracking
 from semiseg.tracking import sender
-from semiseg.tracking.local import MetricsFile, read_json, write_json
+from semiseg.tracking.local import MetricsFile
 from semiseg.tracking.mlflow import MLflowTracker
 
 BOUND = 120  # seconds after which a wait has failed, on any machine

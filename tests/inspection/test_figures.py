@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from semiseg.data.frequency import balanced_weights
+from semiseg.files import json_ready
 from semiseg.inspection.figures import Inspection
-from semiseg.tracking.local import json_ready
 
 MakeInspection = Callable[..., Inspection]
 

@@ -7,10 +7,10 @@ import pytest
 from omegaconf import OmegaConf
 
 from semiseg.errors import ConfigError, SemisegError
+from semiseg.files import write_json
 from semiseg.report.collect import Filters, Run, find_runs, read_run
 from semiseg.report.options import CompareConfig
 from semiseg.report.recorded import fault, read_overrides
-from semiseg.tracking import write_json
 
 
 def test_runs_are_found_at_any_depth_and_nothing_else_is(tmp_path):

@@ -11,9 +11,9 @@ from omegaconf import DictConfig
 from semiseg.config import conf_dir
 from semiseg.doctor import judge
 from semiseg.errors import ConfigError, SemisegError
+from semiseg.files import write_json
 from semiseg.report.collect import find_runs, read_run
 from semiseg.report.compare import Comparison, compare, main
-from semiseg.tracking import write_json
 
 
 @pytest.fixture

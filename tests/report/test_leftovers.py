@@ -2,11 +2,11 @@ import json
 
 import pytest
 
+from semiseg.files import write_json
 from semiseg.report.collect import find_runs, read_run
 from semiseg.report.compare import compare
 from semiseg.report.leftovers import cut, gaps, job_table, logged_error, open_jobs, some, spans, unfinished_table
 from semiseg.run_lock import RunLock
-from semiseg.tracking import write_json
 
 
 def test_unfinished_runs_are_named_with_how_far_they_came(make_run, tmp_path):

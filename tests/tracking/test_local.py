@@ -1,13 +1,11 @@
 import json
 import math
-import os
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from semiseg.tracking import local
-from semiseg.tracking.local import MetricsFile, MetricsReader, append_text, json_ready, read_metrics, write_json
+from semiseg.files import append_text
+from semiseg.tracking.local import MetricsFile, MetricsReader, read_metrics
 
 
 @pytest.fixture
@@ -88,41 +86,6 @@ def test_a_line_that_a_full_disk_cut_takes_no_other_along(tmp_path, monkeypatch)
     assert [record["step"] for record in MetricsReader(file.path).read()[0]] == [1, 3, 4]
 
 
-def test_write_json_replaces_the_file_whole(tmp_path):
-    path = tmp_path / "summary.json"
-    write_json(path, {"old": 1})
-    data = {"iou": np.float32(0.5), "classes": np.array([1, 2]), "path": Path("a") / "b", "gap": math.nan, "né": (1,)}
-    write_json(path, data)
-    assert json.loads(path.read_text(encoding="utf-8")) == {
-        "iou": 0.5,
-        "classes": [1, 2],
-        "path": "a/b",
-        "gap": None,
-        "né": [1],
-    }
-    assert [p.name for p in tmp_path.iterdir()] == ["summary.json"]
-
-
-def test_a_failed_write_keeps_the_old_file(tmp_path):
-    path = tmp_path / "summary.json"
-    write_json(path, {"old": 1})
-    with pytest.raises(TypeError):
-        write_json(path, {"new": object()})
-    assert json.loads(path.read_text(encoding="utf-8")) == {"old": 1}
-
-
-@pytest.mark.skipif(os.name == "nt", reason="Windows file names are always valid Unicode")
-def test_a_file_name_that_is_no_unicode_does_not_lose_the_summary(tmp_path):
-    name = os.fsdecode(b"caf\xe9.pth")
-    write_json(tmp_path / "summary.json", {"best": name})
-    assert json.loads((tmp_path / "summary.json").read_text(encoding="utf-8"))["best"] == name
-
-
-def test_json_ready_leaves_plain_values_alone():
-    value = {"a": [1, 2.5, "x", None, True]}
-    assert json_ready(value) == value
-
-
 def test_a_reader_goes_on_where_it_was_told_to_and_waits_for_a_line_to_be_complete(metrics):
     reader = MetricsReader(metrics.path)
     records, reader.offset = reader.read()
@@ -136,25 +99,3 @@ def test_a_reader_goes_on_where_it_was_told_to_and_waits_for_a_line_to_be_comple
     assert [r["step"] for r in reader.read()[0]] == [40, 50]
     assert [r["step"] for r in reader.read()[0]] == [40, 50]  # until the offset is moved
     assert MetricsReader(metrics.path.parent / "other.jsonl").read() == ([], 0)
-
-
-def test_a_rename_that_a_reader_stands_in_the_way_of_is_tried_again(tmp_path, monkeypatch):
-    new, path = tmp_path / "new", tmp_path / "file"
-    new.write_text("new")
-    path.write_text("old")
-    replace, refused = Path.replace, []
-
-    def sometimes(self: Path, target: Path) -> Path:
-        if len(refused) < 2:
-            refused.append(target)
-            raise PermissionError
-        return replace(self, target)
-
-    monkeypatch.setattr(Path, "replace", sometimes)
-    monkeypatch.setattr(local, "PAUSES", (0, 0, 0))
-    local.move_over(new, path)
-    assert path.read_text() == "new" and refused == [path, path]
-    monkeypatch.setattr(local, "PAUSES", (0,))
-    refused.clear()
-    with pytest.raises(PermissionError):
-        local.move_over(path, new)

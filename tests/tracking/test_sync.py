@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from semiseg.cli import run_verb
+from semiseg.files import read_json, write_json
 from semiseg.run_lock import RunLock
 from semiseg.tracking import sync
-from semiseg.tracking.local import MetricsFile, read_json, write_json
+from semiseg.tracking.local import MetricsFile
 from semiseg.tracking.mirror import Mirror
 from semiseg.tracking.state import Stored, TrackingState
 

@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semiseg.data.classes import ClassMap
-from semiseg.data.index import PatchIndex, short_hash, write_atomically
+from semiseg.data.index import PatchIndex, short_hash
 from semiseg.data.masks import read_mask
 from semiseg.errors import DataError
+from semiseg.files import write_text
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +39,7 @@ def class_counts(
             return counts
     counts = _count(paths, classes, skip=on_error == "skip")
     with contextlib.suppress(OSError):
-        write_atomically(cache, lambda file: file.write(json.dumps(counts.tolist()).encode()))
+        write_text(cache, json.dumps(counts.tolist()))
     return counts
 
 

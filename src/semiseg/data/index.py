@@ -15,13 +15,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from semiseg.data.handover import Handle, from_handle, to_handle
-from semiseg.tracking.local import move_over
+from semiseg.files import write_atomically
 
 FORMAT = 1  # of the cached file
 
@@ -139,15 +139,3 @@ def cached_index(
 def short_hash(text: str) -> str:
     """16 hex digits."""
     return hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
-
-
-def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Write beside `path`, then rename: readers and interrupted runs never see half a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
-        with aside.open("wb") as file:
-            write(file)
-        move_over(aside, path)
-    finally:
-        aside.unlink(missing_ok=True)

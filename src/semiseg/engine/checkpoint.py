@@ -15,9 +15,9 @@ from torch import nn
 from semiseg.checkpoint_names import BEST, LATEST, numbered, salvaged
 from semiseg.engine.writer import BackgroundWriter, snapshot
 from semiseg.errors import CheckpointError
+from semiseg.files import move_over
 from semiseg.models.weights import adopt_widths
 from semiseg.tensor_file import NO_RUN, read_tensors, same_content, write_tensors
-from semiseg.tracking.local import move_over
 
 FORMAT = 1
 GONE = "If it was moved, move it back and continue with resume=true; if it was deleted, the run has to be started anew."

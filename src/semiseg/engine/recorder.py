@@ -14,12 +14,12 @@ import torch
 from torch import Tensor
 
 from semiseg.console import Console
-from semiseg.data.index import write_atomically
 from semiseg.doctor import Watch
 from semiseg.engine.device import peak_memory_mib
 from semiseg.engine.evaluator import Evaluation
 from semiseg.engine.metrics import metric_values
 from semiseg.engine.settings import TrainerConfig
+from semiseg.files import write_atomically
 from semiseg.pseudo_label.audit import audit_metrics
 from semiseg.tracking.base import Tracker
 from semiseg.tracking.local import MetricsFile

@@ -17,8 +17,8 @@ from semiseg.evaluation.figures import pictures
 from semiseg.evaluation.measure import Evaluation
 from semiseg.evaluation.scores import MEASURES, Scores, means
 from semiseg.evaluation.tables import override, warnings_of
+from semiseg.files import write_json, write_text
 from semiseg.report.drawing import save
-from semiseg.tracking.local import write_json, write_text
 
 
 def write_files(evaluation: Evaluation, facts: Mapping[str, Any], precision: float, out: Path) -> list[Path]:

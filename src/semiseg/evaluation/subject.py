@@ -16,8 +16,8 @@ from semiseg.data.classes import ClassMap
 from semiseg.data.config import DataConfig
 from semiseg.data.split import Pools, make_pools
 from semiseg.errors import ConfigError, DataError, SemisegError
+from semiseg.files import write_text
 from semiseg.reproduce import moved
-from semiseg.tracking.local import write_text
 from semiseg.trained import System
 
 SPLITS = ("val", "test", "train", "unlabeled")

@@ -22,10 +22,10 @@ from semiseg.export.costs import machine
 from semiseg.export.files import FORMATS, RESULTS, Exported, Exporter, check_folder, check_packages, remove_stale
 from semiseg.export.patches import check_batches, read_images, spread
 from semiseg.export.results import Row, cost_rows, score_rows, size_rows, table
+from semiseg.files import write_json
 from semiseg.overrides import key_of
 from semiseg.prediction.record import fingerprint
 from semiseg.report.terminal import fitted, make_terminal
-from semiseg.tracking.local import write_json
 from semiseg.trained import EXPORTED, Trained, load_trained
 
 CPU = torch.device("cpu")

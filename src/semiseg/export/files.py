@@ -20,7 +20,7 @@ from semiseg.export.metadata import metadata_of, parse_metadata
 from semiseg.export.onnx_model import OnnxTrained, load_onnx, open_session
 from semiseg.export.packages import WRITING, require
 from semiseg.export.quantize import quantize
-from semiseg.tracking.local import write_bytes
+from semiseg.files import write_bytes
 from semiseg.trained import Trained
 
 FORMATS = {"onnx": "model.onnx", "torch_export": "model.pt2", "int8": "model.int8.onnx"}

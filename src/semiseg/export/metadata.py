@@ -13,9 +13,9 @@ from omegaconf import DictConfig, OmegaConf
 from semiseg.data.batches import IMAGENET_MEAN, IMAGENET_STD
 from semiseg.data.classes import ClassMap
 from semiseg.errors import CheckpointError, ConfigError
+from semiseg.files import json_ready
 from semiseg.prediction.record import fingerprint
 from semiseg.stored import check_targets
-from semiseg.tracking.local import json_ready
 from semiseg.trained import Trained
 
 FORMAT = "1"

@@ -18,16 +18,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from semiseg.builder import build_bundle
 from semiseg.config import check_missing, settings
 from semiseg.data.build import DataBundle
-from semiseg.data.index import write_atomically
 from semiseg.engine.settings import at_least
 from semiseg.errors import DataError
+from semiseg.files import write_bytes, write_json
 from semiseg.inspection.examples import contact_sheet
 from semiseg.inspection.figures import Inspection
 from semiseg.inspection.report import print_report, say
 from semiseg.inspection.scan import Scan, choose_patches, scan_patches
 from semiseg.overrides import key_of
 from semiseg.streams import tolerant
-from semiseg.tracking.local import write_json
 
 WIDTH = 160  # of the tables where the output is a pipe or a file
 
@@ -83,7 +82,7 @@ def write_files(inspection: Inspection, out: Path) -> list[Path]:
     write_json(figures, inspection.figures())
     # Encoded in memory: OpenCV cannot open Unicode paths on Windows.
     _, data = cv2.imencode(".png", cv2.cvtColor(contact_sheet(inspection), cv2.COLOR_RGB2BGR))
-    write_atomically(sheet, lambda file: file.write(data.tobytes()))
+    write_bytes(sheet, data.tobytes())
     return [figures, sheet]
 
 

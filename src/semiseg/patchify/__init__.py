@@ -19,6 +19,7 @@ from semiseg.data.masks import SKIPPING
 from semiseg.engine.settings import at_least
 from semiseg.errors import ConfigError, DataError
 from semiseg.evaluation.subject import write_classes
+from semiseg.files import write_json
 from semiseg.patchify.assemble import SOURCES, assemble
 from semiseg.patchify.cut import FOLDER, BaseImage, Counts, Cutter, source_name
 from semiseg.patchify.labels import Labels, Masked, Polygons, find_masks, outside_id
@@ -29,7 +30,6 @@ from semiseg.prediction.raster import check_stretch
 from semiseg.prediction.sources import open_source
 from semiseg.printable import printable
 from semiseg.streams import tolerant
-from semiseg.tracking.local import write_json
 
 MIN_SIZE = 32
 

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semiseg.contracts import IGNORE_INDEX
-from semiseg.data.index import write_atomically
 from semiseg.errors import DataError
+from semiseg.files import write_bytes
 from semiseg.patchify.grid import SEPARATOR, Spot, spots
 from semiseg.patchify.labels import Labels
 from semiseg.prediction.images import Source
@@ -120,7 +120,7 @@ class Cutter:
 def write_picture(path: Path, pixels: NDArray[np.uint8]) -> None:
     """A PNG of BGR [h, w, 3] or ids [h, w]. Encoded in memory: OpenCV cannot open Unicode paths on Windows."""
     _, data = cv2.imencode(".png", np.ascontiguousarray(pixels))
-    write_atomically(path, lambda file: file.write(data.tobytes()))
+    write_bytes(path, data.tobytes())
 
 
 def source_name(item: Item) -> str:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from semiseg.contracts import IGNORE_INDEX
 from semiseg.data.classes import ClassMap
-from semiseg.data.index import write_atomically
+from semiseg.files import write_atomically
 from semiseg.prediction.place import Place, geo
 from semiseg.prediction.planes import CLASSES, Planes
 from semiseg.prediction.record import PIXELS, Entry

@@ -12,7 +12,7 @@ from PIL import Image
 
 from semiseg.contracts import IGNORE_INDEX
 from semiseg.data.classes import ClassMap
-from semiseg.data.index import write_atomically
+from semiseg.files import move_over, write_bytes
 from semiseg.inspection.sheet import overlay
 from semiseg.prediction.areas import count_classes, measure
 from semiseg.prediction.images import Source
@@ -23,7 +23,6 @@ from semiseg.prediction.polygons import has_geopackage, write_polygons
 from semiseg.prediction.reading import Job
 from semiseg.prediction.record import PIXELS, Entry, stamp
 from semiseg.prediction.sources import is_raster
-from semiseg.tracking.local import move_over
 
 UInt8 = NDArray[np.uint8]
 Palette = dict[int, tuple[int, int, int, int]] | None
@@ -89,7 +88,7 @@ def palette_of(classes: ClassMap) -> dict[int, tuple[int, int, int, int]]:
 def write_png(path: Path, image: Image.Image) -> None:
     data = io.BytesIO()
     image.save(data, "PNG", compress_level=1)
-    write_atomically(path, lambda file: file.write(data.getbuffer()))
+    write_bytes(path, data.getvalue())
 
 
 def write_picture(path: Path, planes: Planes, plane: int, place: Place | None, palette: Palette) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from semiseg.tracking.local import write_json
+from semiseg.files import write_json
 
 UInt8 = NDArray[np.uint8]
 

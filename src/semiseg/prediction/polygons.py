@@ -13,10 +13,9 @@ from numpy.typing import NDArray
 
 from semiseg.contracts import IGNORE_INDEX
 from semiseg.data.classes import ClassMap
-from semiseg.data.index import write_atomically
+from semiseg.files import move_over, write_atomically
 from semiseg.prediction.place import Place, geo
 from semiseg.prediction.planes import CLASSES, Planes
-from semiseg.tracking.local import move_over
 
 BLOCK = 4096  # pixels a side: polygons are cut at its edges, so that a raster of any size takes the same memory
 WGS84 = "EPSG:4326"

@@ -13,7 +13,7 @@ from typing import Any
 from semiseg.data.classes import ClassMap
 from semiseg.data.index import short_hash
 from semiseg.errors import ConfigError
-from semiseg.tracking.local import append_text, write_json
+from semiseg.files import append_text, write_json
 
 SETTINGS, FINISHED = "predict.json", "finished.jsonl"
 PIXELS = "pixels"  # the method of areas that are not measured in hectares

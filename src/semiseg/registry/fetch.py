@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from semiseg.errors import CheckpointError, SemisegError
+from semiseg.files import move_over
 from semiseg.prediction.record import fingerprint
 from semiseg.registry.store import ROOT, client_of, find_version, shown, tracking_uri, unreachable
-from semiseg.tracking.local import move_over
 from semiseg.tracking.naming import hide_password
 from semiseg.tracking.reasons import reason
 

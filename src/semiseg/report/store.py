@@ -10,9 +10,9 @@ from omegaconf import DictConfig
 
 from semiseg.config import build
 from semiseg.errors import ConfigError
+from semiseg.files import write_text
 from semiseg.report.collect import Run
 from semiseg.tracking.base import Tracker
-from semiseg.tracking.local import write_text
 from semiseg.tracking.naming import store_uri
 
 DATABASE = "mlflow.db"

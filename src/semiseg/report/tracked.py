@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import yaml
 
 from semiseg.errors import SemisegError
+from semiseg.files import write_json, write_text
 from semiseg.report.collect import Run, read_run
-from semiseg.tracking.local import write_json, write_text
 from semiseg.tracking.mlflow import quiet_mlflow
 from semiseg.tracking.naming import hide_password
 

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from semiseg.files import write_text
 from semiseg.report.contents import Section
 from semiseg.report.figures import pictures, save
 from semiseg.report.group import Cohort
 from semiseg.report.page import Chapter, render
 from semiseg.report.results import results_csv
-from semiseg.tracking.local import write_text
 
 if TYPE_CHECKING:
     from semiseg.report.compare import Comparison

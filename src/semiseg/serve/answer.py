@@ -11,13 +11,13 @@ from rich.console import Console as Terminal
 
 from semiseg.data.header import PARSERS
 from semiseg.errors import DataError, SemisegError
+from semiseg.files import move_over
 from semiseg.prediction import newest, predict_files
 from semiseg.prediction.inputs import Item
 from semiseg.prediction.options import PredictConfig
 from semiseg.prediction.outputs import OVERLAY_SIDE, fitted, write_png
 from semiseg.prediction.record import Entry
 from semiseg.prediction.sources import open_source
-from semiseg.tracking.local import move_over
 from semiseg.trained import System
 
 LONGEST_START = max(map(len, PARSERS))  # bytes that tell a format

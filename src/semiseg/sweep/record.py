@@ -13,9 +13,9 @@ import psutil
 
 from semiseg.checkpoint_names import full_checkpoints
 from semiseg.errors import ConfigError
+from semiseg.files import write_json
 from semiseg.overrides import key_of
 from semiseg.run_lock import RunLock
-from semiseg.tracking.local import write_json
 
 FILE = "sweep.json"
 DONE = ("finished", "stopped early")

@@ -11,12 +11,12 @@ from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 
 from semiseg.config import near
 from semiseg.errors import ConfigError
+from semiseg.files import write_json
 from semiseg.schema import one_line
 from semiseg.sweep.grid import settings_of
 from semiseg.sweep.record import Job
 from semiseg.sweep.session import Session
 from semiseg.sweep.table import tell
-from semiseg.tracking.local import write_json
 
 if TYPE_CHECKING:
     import optuna

@@ -9,8 +9,9 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from semiseg.files import read_json, write_json
 from semiseg.tracking.connection import connect, get_run
-from semiseg.tracking.local import MetricsReader, read_json, write_json
+from semiseg.tracking.local import MetricsReader
 from semiseg.tracking.naming import entity_name, hide_password
 from semiseg.tracking.state import RUNNING, Stored, TrackingState
 

@@ -8,12 +8,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from semiseg.files import write_bytes
 from semiseg.overrides import override
 from semiseg.run_folder import from_here
 from semiseg.tracking import view
 from semiseg.tracking.base import logger
 from semiseg.tracking.connection import quiet_mlflow
-from semiseg.tracking.local import write_bytes
 from semiseg.tracking.mirror import Mirror
 from semiseg.tracking.naming import SQLITE, entity_name, flatten, hide_password, store_uri
 from semiseg.tracking.sender import Sender

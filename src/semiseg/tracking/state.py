@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from semiseg.errors import SemisegError
-from semiseg.tracking.local import write_json
+from semiseg.files import write_json
 
 FILE = "tracking.json"
 RUNNING = "RUNNING"

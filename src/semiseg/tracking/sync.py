@@ -16,10 +16,11 @@ from rich.text import Text
 
 from semiseg.config import check_missing, settings, ungrouped
 from semiseg.errors import ConfigError, SemisegError
+from semiseg.files import read_json
 from semiseg.run_folder import from_here
 from semiseg.run_lock import RunLock
 from semiseg.streams import tolerant
-from semiseg.tracking.local import read_json, read_metrics
+from semiseg.tracking.local import read_metrics
 from semiseg.tracking.mirror import Mirror
 from semiseg.tracking.naming import SQLITE, hide_password, store_uri
 from semiseg.tracking.reasons import reason

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from semiseg.data.demo.scene import draw_scene
 from semiseg.errors import ConfigError, DataError
-from semiseg.tracking.local import move_over
+from semiseg.files import move_over
 
 VERSION = 1  # of the drawing: sets drawn by another version are drawn anew
 MARKER = "demo.json"
