@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from semiseg.engine.device import keep_to_gpu_memory, pick_device, pick_dtype
+from semiseg.engine.device import pick_device, pick_dtype
 from semiseg.errors import ConfigError
 
 
@@ -35,14 +35,16 @@ def test_a_gpu_that_is_not_there_is_refused() -> None:
         pick_device("cuda:7")
 
 
-@pytest.mark.parametrize(("system", "expected"), [("nt", [(0.95 * 12 / 16, 0)]), ("posix", [])])
+@pytest.mark.usefixtures("one_gpu")
+@pytest.mark.parametrize(("system", "expected"), [("nt", [(0.95 * 13 / 16, 0)]), ("posix", [])])
 def test_memory_ends_where_the_gpus_does(monkeypatch: pytest.MonkeyPatch, system: str, expected: list) -> None:
     limits = []
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (12 * 2**30, 16 * 2**30))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 2**30)
     monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", lambda *limit: limits.append(limit))
     monkeypatch.setattr("semiseg.engine.device.os", SimpleNamespace(name=system))
     for name in ("cuda:0", "cpu"):
-        keep_to_gpu_memory(torch.device(name))
+        pick_device(name)
     assert limits == expected
 
 

@@ -20,7 +20,10 @@ DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 
 
 def pick_device(name: str) -> torch.device:
-    """`auto` takes CUDA, else MPS, else the CPU. Raises ConfigError for a device this machine lacks."""
+    """`auto` takes CUDA, else MPS, else the CPU; what a GPU has free is then all that this process may take of it.
+
+    Raises ConfigError for a device this machine lacks.
+    """
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":
         name = next(kind for kind, there in available.items() if there)
@@ -30,6 +33,7 @@ def pick_device(name: str) -> torch.device:
     device = torch.device(name)
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise ConfigError(f"device={name}: PyTorch finds {torch.cuda.device_count()} GPUs here, counted from cuda:0.")
+    keep_to_gpu_memory(device)
     return device
 
 
@@ -40,7 +44,8 @@ def keep_to_gpu_memory(device: torch.device) -> None:
     """
     if device.type == "cuda" and os.name == "nt":
         free, total = torch.cuda.mem_get_info(device)
-        torch.cuda.set_per_process_memory_fraction(SHARE_OF_FREE * free / total, device.index)
+        ours = free + torch.cuda.memory_reserved(device)
+        torch.cuda.set_per_process_memory_fraction(SHARE_OF_FREE * ours / total, device.index)
 
 
 def pick_dtype(name: str, device: torch.device) -> torch.dtype:
@@ -70,7 +75,6 @@ class Hardware:
     def of(cls, trainer: TrainerConfig) -> Hardware:
         """Raises ConfigError for a device or precision this machine lacks."""
         device = pick_device(trainer.device)
-        keep_to_gpu_memory(device)
         workers = trainer.num_workers
         if workers is None:
             # Loading beside a training on the same cores gains nothing; a GPU wants the cores to feed it.
