@@ -126,7 +126,7 @@ def test_names_are_kept_as_they_were_typed() -> None:
     plain = ["name=oil-palm", "experiment_name=2024", "seed=1_000", "name=null", "name=${x}", 'name="1.50"', "-m"]
     assert names_as_typed(plain) == plain
     assert names_as_typed(["name=2024_01_15", "experiment_name=1.50"]) == [
-        'name="2024_01_15"', 'experiment_name="1.50"'
+        "name='2024_01_15'", "experiment_name='1.50'"
     ]  # fmt: skip
 
 

@@ -66,7 +66,7 @@ def test_resumption_names_the_place_unless_it_is_the_default(tmp_path: Path, mon
         "runs/semiseg/mine": "resume=true name=mine",
         "runs/few/mine": "resume=true name=mine experiment_name=few",
         "out/semiseg/mine": "resume=true name=mine output=out",
-        "my runs/semiseg/a": """resume=true name=a 'output="my runs"'""",
+        "my runs/semiseg/a": """resume=true name=a "output='my runs'\"""",
     }.items():
         assert RunFolder(tmp_path / path).resumption() == words
     elsewhere = tmp_path.parent / "else"

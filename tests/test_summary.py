@@ -19,14 +19,16 @@ from semiseg.summary import cost, left_out_of_miou, next_command
 def ended(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     """A run of a model that ended, started with some overrides."""
 
-    def make(model: str, *overrides: str, output: str = "runs", sweep: bool = False) -> Any:
+    def make(model: str, *overrides: str, output: str = "runs", sweep: bool = False, data: str = "demo") -> Any:
         hydra = SimpleNamespace(overrides=SimpleNamespace(task=list(overrides)))
         monkeypatch.setattr(HydraConfig, "get", lambda: hydra)
         config = SimpleNamespace(model=SimpleNamespace(name=model), output=output)
         if sweep:
             (tmp_path / "sweep").mkdir()
             (tmp_path / "sweep" / "sweep.json").write_text("{}", encoding="utf-8")
-        return SimpleNamespace(config=config, folder=RunFolder(tmp_path / "sweep" / "0"), original=None)
+        return SimpleNamespace(
+            choices={"data": data}, config=config, folder=RunFolder(tmp_path / "sweep" / "0"), original=None
+        )
 
     return make
 
@@ -39,8 +41,15 @@ def test_after_v3_comes_v1_and_after_the_others_v3(ended) -> None:
 def test_the_next_run_has_the_data_and_the_place_of_this_one(ended) -> None:
     typed = ("model=v3", "data=salak", 'data.root="D:/my data"', "name=a", "trainer.max_steps=9", "output=out")
     train, compare = next_command(ended("v3", *typed, output="out")).split("    then    ")
-    assert train == """python train.py model=v1 data=salak 'data.root="D:/my data"' output=out"""
+    assert train == """python train.py model=v1 data=salak "data.root='D:/my data'" output=out"""
     assert compare == "python compare.py runs=out"
+
+
+def test_the_data_that_an_experiment_chose_is_named(ended) -> None:
+    train, _ = next_command(ended("lightweight", "experiment=own", "data.root=VOC2012", data="voc")).split(
+        "    then    "
+    )
+    assert train == "python train.py model=v3 data=voc data.root=VOC2012"
 
 
 def test_a_job_of_a_sweep_leaves_the_last_word_to_the_sweep(ended) -> None:

@@ -103,18 +103,40 @@ def build_parts(config: DictConfig, optim: OptimConfig) -> Parts:
     check_model(config)
     labeler: PseudoLabeler = build(config.pseudo_label, "pseudo_label", PseudoLabeler)
     if labeler.optim is not None:
-        settings(OptimConfig, labeler.optim, "pseudo_label.optim")
+        discriminator_optim(labeler)
     if labeler.needs_teacher and labeler.teacher == "ema" and optim.ema_decay is None:
         raise ConfigError("pseudo_label.teacher=ema needs an average; set optim.ema_decay=0.999 or teacher=student.")
     aug: Augment = build(config.aug, "aug", Augment)
     return Parts(aug, build(config.loss, "loss", SegmentationLoss), labeler)
 
 
+def discriminator_optim(labeler: PseudoLabeler) -> OptimConfig:
+    """The discriminator's optimiser. Raises ConfigError for what only a segmentation network has."""
+    given = labeler.optim or {}
+    for key in ("ema_decay", "head_lr_mult", "head_bias_lr_mult"):
+        if key in given:
+            raise ConfigError(f"pseudo_label.optim.{key} does nothing, a discriminator has no such part: leave it out.")
+    return settings(OptimConfig, given, "pseudo_label.optim")
+
+
+def check_batches(method: SemiSupervised, trainer: TrainerConfig) -> None:
+    """Raises ConfigError for batches too small to train on: now, and not when the first unlabelled one comes."""
+    method.student.check_batch(trainer.batch_size)
+    if method.labeler.needs_unlabeled:
+        method.student.check_batch(trainer.unlabeled_batch_size)
+
+
 def fit_to_data(parts: Parts, bundle: DataBundle, total_steps: int) -> None:
-    """Resolve `class_weights: balanced` over the labelled training masks, and lay out the thresholds by class."""
+    """Resolve `class_weights: balanced` over the labelled training masks, and lay out the thresholds by class.
+
+    Raises ConfigError for thresholds or weights that do not fit the classes.
+    """
     parts.labeler.prepare(bundle.classes.num_classes, bundle.classes.names, total_steps)
-    for loss in (parts.loss, parts.labeler.st_loss):
-        if loss is not None and loss.needs_class_weights:
+    for setting, loss in (("loss", parts.loss), ("pseudo_label.st_loss", parts.labeler.st_loss)):
+        if loss is None:
+            continue
+        loss.check_classes(bundle.classes.num_classes, setting)
+        if loss.needs_class_weights:
             loss.set_class_weights(torch.from_numpy(balanced_weights(bundle.counts())))
 
 
@@ -136,7 +158,7 @@ def build_optimizers(method: SemiSupervised, optim: OptimConfig) -> tuple[dict[s
     optimizers = {"student": build_optimizer(method.student.parameter_roles(), optim)}
     discriminator = method.discriminator
     if discriminator is not None:
-        configs["discriminator"] = settings(OptimConfig, method.labeler.optim, "pseudo_label.optim")
+        configs["discriminator"] = discriminator_optim(method.labeler)
         optimizers["discriminator"] = build_optimizer(
             {"encoder": list(discriminator.parameters())}, configs["discriminator"]
         )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shlex
 from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
@@ -20,6 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 from semiseg.config import conf_dir, near
 from semiseg.errors import ConfigError
 from semiseg.schema import check_folder_name, check_start_file, one_line
+from semiseg.shell import as_typed
 
 GROUP_OVERRIDE = re.compile(r"^\+?[a-z_/]+=[\w./]+$")
 MULTIRUN = ("-m", "--multirun")
@@ -201,8 +201,9 @@ def hydra_form(key: str, value: str) -> str:
         read = OverridesParser.create().parse_override(f"{key}={value}").value()
         if isinstance(read, str) or str(read) == value:
             return f"{key}={value}"
-    escaped = value.replace('"', '\\"')
-    return f'{key}="{escaped}"'
+    quote = '"' if "'" in value else "'"
+    escaped = value.replace(quote, f"\\{quote}")
+    return f"{key}={quote}{escaped}{quote}"
 
 
 def names_as_typed(overrides: list[str]) -> list[str]:
@@ -216,8 +217,7 @@ def names_as_typed(overrides: list[str]) -> list[str]:
 
 def override(key: str, value: str) -> str:
     """`key=value` as it is typed into a shell, in Hydra's quotes and the shell's where it takes them."""
-    form = hydra_form(key, value)
-    return form if form == f"{key}={value}" else shlex.quote(form)
+    return as_typed(hydra_form(key, value))
 
 
 def check_sweeps(arguments: list[str]) -> None:

@@ -120,7 +120,7 @@ def _mend_best(engine: Engine, console: Console) -> None:
     if wrong and step == engine.step:
         engine.checkpoints.save_best(engine.step)
         engine.checkpoints.close()
-        engine.recorder.keep_matrices(engine.evaluate(engine.method.evaluated))
+        engine.recorder.keep_matrices(engine.measure())
         console.message(f"The best weights, of iteration {step}, are written again from the checkpoint.")
     elif engine.checkpoints.best in wrong and engine.best.weights:
         score = engine.best.weights[1]

@@ -19,6 +19,7 @@ from semiseg.engine.checkpoint import CheckpointFolder
 from semiseg.engine.device import Hardware, seed_everything
 from semiseg.engine.engine import Engine
 from semiseg.engine.evaluator import Evaluator
+from semiseg.engine.memory import out_of_memory_at_start, told_as
 from semiseg.engine.optim import total_steps
 from semiseg.engine.recorder import Recorder
 from semiseg.engine.settings import OptimConfig, TrainerConfig
@@ -62,10 +63,9 @@ class Run:
         if original is not None:
             original.check_data(self.bundle.fingerprint(), config.data.root)
         self._tell_of_data()
-        batch = self.trainer.batch_size * self.trainer.accumulate
-        self.steps_per_epoch = max(1, len(self.bundle.pools.train) // batch)
-        self.total_steps = total_steps(self.trainer, self.steps_per_epoch)
-        self.method = self._method()
+        self.labeled = len(self.bundle.pools.train)
+        with told_as(out_of_memory_at_start, self.hardware.device):
+            self.method = self._method()
         self.eval_size: list[int] | None = None  # height and width of the validation patches, once it is evaluated
         self.recorder = self._recorder()
         self.stop = StopRequest()
@@ -93,7 +93,9 @@ class Run:
             )
 
     def _method(self) -> SemiSupervised:
-        method = builder.build_method(self.config, self.parts, self.bundle, self.optim, self.total_steps)
+        length = total_steps(self.trainer, self.labeled)
+        method = builder.build_method(self.config, self.parts, self.bundle, self.optim, length)
+        builder.check_batches(method, self.trainer)
         if method.student.origin is not None:
             self.console.message(method.student.origin)
         layout = torch.channels_last if self.trainer.channels_last else torch.contiguous_format
@@ -124,7 +126,7 @@ class Run:
             trainer=self.trainer,
             device=hardware.device,
             dtype=hardware.dtype,
-            steps_per_epoch=self.steps_per_epoch,
+            labeled=self.labeled,
             open_stream=lambda start: builder.build_stream(
                 self.bundle, self.parts.aug, self.trainer, method.labeler, hardware, self.config.seed, start
             ),

@@ -64,7 +64,9 @@ class RunLock:
         who = "another process"
         if owner:
             who = f"process {owner.get('pid')} on {owner.get('host')} since {owner.get('since')}"
-        end = f"end it there with: kill -INT {owner['pid']}" if owner.get("pid") else "end it"
+        end = "end it with Ctrl-C in its window"
+        if os.name != "nt" and owner.get("pid"):
+            end = f"end it there with: kill -INT {owner['pid']}"
         return f"{self._path.parent} is being written by {who}. Wait for it, {end}, or give another {self._elsewhere}."
 
 

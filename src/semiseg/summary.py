@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,7 @@ from semiseg.engine.memory import sizes
 from semiseg.models.cost import gflops, latency_ms
 from semiseg.overrides import key_of, override
 from semiseg.run_folder import git_commit
+from semiseg.shell import command
 from semiseg.tracking.base import Tracker
 
 if TYPE_CHECKING:
@@ -126,8 +126,10 @@ def next_command(run: Run) -> str:
     if run.original is not None:
         return f"python compare.py {override('runs', run.folder.path.parent.as_posix())}"
     kept = [each for each in HydraConfig.get().overrides.task if of_data_or_place(key_of(each))]
+    if not any(key_of(each) == "data" for each in kept) and run.choices["data"] != "demo":  # an experiment chose it
+        kept.insert(0, f"data={run.choices['data']}")
     other = "v1" if run.config.model.name == "v3" else "v3"
-    train = " ".join(["python train.py", f"model={other}", *map(shlex.quote, kept)])
+    train = command(["python", "train.py", f"model={other}", *kept])
     output = str(run.config.output)
     compare = "python compare.py" if output == "runs" else f"python compare.py {override('runs', output)}"
     return f"{train}    then    {compare}"

@@ -39,9 +39,9 @@ def test_each_bad_sign_is_said_at_its_evaluation_and_kept() -> None:
     assert train(watch, 100, 3000) == SAID
     bad = [finding for finding in watch.findings() if finding.sign == "bad"]
     assert [(finding.rule, finding.step) for finding in bad] == SAID
-    assert bad[0].remedy == "'pseudo_label.class_thresholds=[null,0.5,0.6]'"
+    assert bad[0].remedy == '"pseudo_label.class_thresholds=[null,0.5,0.6]"'
     assert "palm" in bad[1].evidence and "soil" not in bad[1].evidence
-    assert bad[1].remedy == "'pseudo_label.class_thresholds=[null,0.6,0.45]'"
+    assert bad[1].remedy == '"pseudo_label.class_thresholds=[null,0.6,0.45]"'
 
 
 def test_a_stop_anywhere_changes_nothing_through_a_checkpoint_read_without_code() -> None:

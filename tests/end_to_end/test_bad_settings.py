@@ -23,6 +23,8 @@ import pytest
         ("+aug.colour=0.5", ["colour"]),
         ("+loss.cew=1", ["loss.cew is no setting", "ce_weight"]),
         ("loss.head_loss=sum", ["loss.head_loss=sum"]),
+        ("loss.class_weights=[1,2]", ["loss.class_weights has 2 values"]),
+        ("trainer.unlabeled_batch_size=1", ["cannot train on a batch of 1 image", "2 or more"]),
         ("model.num_heads=abc", ["model.num_heads is 'abc'", "a whole number"]),
         ("restore_from=nothing.pth", ["nothing.pth does not exist"]),
         ("restore_from=.", ["restore_from=. is a folder"]),

@@ -169,7 +169,7 @@ def make_engine(tmp_path: Path) -> Callable[..., TinyEngine]:
             trainer=settings,
             device=torch.device(device),
             dtype=dtype,
-            steps_per_epoch=steps_per_epoch,
+            labeled=steps_per_epoch * settings.batch_size * settings.accumulate,
             checkpoints=CheckpointFolder(folder, networks),
             config={"seed": 0},
             **arguments,

@@ -162,6 +162,20 @@ def test_length_and_evaluations_in_epochs(make_engine) -> None:
     assert engine.recorder.evaluations == [4, 8, 12]
 
 
+@pytest.mark.parametrize(("batch_size", "steps"), [(2, 12), (4, 9), (1, 18)])
+def test_a_resumed_run_has_the_epochs_that_are_left_with_batches_of_any_size(
+    make_engine, batch_size: int, steps: int, tmp_path: Path
+) -> None:
+    epochs = {"max_steps": None, "max_epochs": 3}
+    first = make_engine(**epochs)
+    first.step, first.position = 6, {"labeled": 12}
+    engine = make_engine(**epochs, batch_size=batch_size, steps_per_epoch=8 // batch_size)
+    engine.load_state_dict(first.state_dict(), tmp_path / "x.pth")
+    engine.fit()
+    assert engine.step == engine.optimization.total_steps == steps
+    assert engine.stream.position == {"labeled": 24}
+
+
 def test_it_stops_after_patience_evaluations_without_a_new_best(make_engine) -> None:
     scores = (0.5, 0.4, 0.6, 0.6, 0.5, 0.9)
     engine = make_engine(max_steps=20, eval_every=1, early_stop_patience=2, scores=scores)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -159,12 +160,36 @@ def test_a_resumed_run_goes_on_with_the_smaller_batches_bit_for_bit(make_engine)
     assert all(map(torch.equal, parameters(resumed), parameters(unbroken)))
 
 
-@pytest.mark.parametrize("settings", [{"auto_batch": False}, {"auto_batch": True, "accumulate": 2}])
+@pytest.mark.parametrize(
+    "settings",
+    [{"auto_batch": False}, {"auto_batch": True, "accumulate": 2}, {"auto_batch": True, "unlabeled_batch_size": 16}],
+)
 def test_batches_given_anew_are_not_replaced_by_those_of_the_checkpoint(make_engine, settings, tmp_path) -> None:
     saved = make_engine(batch_size=4, unlabeled_batch_size=4, accumulate=2, auto_batch=True).state_dict()
     engine = make_engine(batch_size=8, **settings)
     engine.load_state_dict(saved, tmp_path / "x.pth")
     assert engine.trainer.batch_size == 8
+
+
+@pytest.mark.parametrize(
+    ("sizes", "fits", "smaller", "kept"),
+    [
+        ((8, 8), 2, (2, 2, 4), True),
+        ((8, 4), 2, (2, 2, 4), False),  # 2 and 1 would be a batch of one
+        ((9, 9), 4, (3, 3, 3), True),
+        ((5, 5), 2, (1, 2, 3), False),
+        ((12, 10), 3, (3, 2, 4), False),
+    ],
+)
+def test_smaller_batches_keep_the_images_of_a_step_or_do_not_say_so(sizes, fits, smaller, kept: bool) -> None:
+    trainer = TrainerConfig(max_steps=1, batch_size=sizes[0], unlabeled_batch_size=sizes[1])
+    words = "trainer.batch_size={} trainer.unlabeled_batch_size={} trainer.accumulate={}"
+    assert memory._smaller(trainer, fits) == (words.format(*smaller), kept)
+
+
+def test_a_checkpoint_in_a_folder_with_a_blank_can_be_pasted() -> None:
+    error = memory.out_of_memory(3, TrainerConfig(max_steps=9), None, (Path("my runs/a.pth"), 2), {})
+    assert str(error).endswith("""Continue with "restore_from='my runs/a.pth'" (iteration 2).""")
 
 
 def test_an_error_tells_what_fits_and_what_else_helps(make_engine) -> None:

@@ -119,7 +119,15 @@ def test_state_of_another_optimiser_is_refused() -> None:
 
 @pytest.mark.parametrize(("steps", "epochs", "expected"), [(70, None, 70), (None, 3, 36), (70, 3, 36), (20, 3, 20)])
 def test_length_is_whichever_ends_first(steps: int | None, epochs: int | None, expected: int) -> None:
-    assert total_steps(TrainerConfig(max_steps=steps, max_epochs=epochs), steps_per_epoch=12) == expected
+    assert total_steps(TrainerConfig(max_steps=steps, max_epochs=epochs), labeled=96) == expected
+
+
+def test_epochs_are_passes_over_the_patches_whatever_the_batches_were() -> None:
+    fresh = TrainerConfig(max_steps=None, max_epochs=4, batch_size=8, accumulate=2)
+    assert total_steps(fresh, labeled=15) == 4  # 60 patches in 16s
+    halved = TrainerConfig(max_steps=None, max_epochs=4, batch_size=1)
+    assert total_steps(halved, labeled=15, done=2, drawn=32) == 2 + 28
+    assert total_steps(TrainerConfig(max_epochs=1, batch_size=8), labeled=15, done=4, drawn=32) < 4
 
 
 def test_adam_and_adamw_are_told_apart_by_the_name_saved_with_the_state() -> None:

@@ -87,7 +87,7 @@ def test_files_and_tables(
 @without_figures
 def test_the_suggested_thresholds_are_taken_by_a_training(evaluate: Evaluate) -> None:
     found = evaluate("target_precision=0.2")["thresholds"]
-    key, _, value = found["override"].strip("'").partition("=")
+    key, _, value = found["override"].strip('"').partition("=")
     taken = resolve_thresholds(OmegaConf.to_container(OmegaConf.create(value)), 0.65, ("soil", "road", "palm"))
     assert key == "pseudo_label.class_thresholds"
     assert taken == [float("inf") if each is None else each for each in found["suggested"].values()]

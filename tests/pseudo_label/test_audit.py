@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from semiseg.contracts import PseudoLabel
-from semiseg.pseudo_label import audit, audit_metrics
+from semiseg.pseudo_label import audit
+from semiseg.pseudo_label.audit import audit_metrics
 
 NAMES = ("background", "road", "water")
 TARGET = torch.tensor([[[0, 1], [1, 2]], [[1, 1], [2, 2]], [[0, 0], [0, 0]]])
@@ -13,8 +14,12 @@ KEEP = torch.tensor([[[1, 1], [1, 0]], [[1, 0], [1, 1]], [[0, 0], [0, 0]]]).bool
 TRUTH = torch.tensor([[[0, 1], [2, 2]], [[255, 1], [2, 1]], [[0, 0], [0, 0]]])
 
 
+def metrics_of(sums, steps=1):
+    return audit_metrics({**sums, "batches": torch.tensor(steps)}, NAMES)
+
+
 def test_shares_counted_by_hand():
-    metrics = audit_metrics(audit(PseudoLabel(TARGET, KEEP), TRUTH, 3), NAMES)
+    metrics = metrics_of(audit(PseudoLabel(TARGET, KEEP), TRUTH, 3))
     assert metrics == pytest.approx(
         {
             "st/images": 2,
@@ -44,28 +49,28 @@ def test_counts_match_numpy_on_a_random_batch():
         assert sums[key].tolist() == np.bincount(target[chosen].numpy(), minlength=3).tolist()
 
 
-def test_sums_of_batches_give_means_a_batch_and_pooled_shares():
+def test_sums_of_steps_give_means_a_step_and_pooled_shares():
     first, second = (audit(PseudoLabel(TARGET, keep), TRUTH, 3) for keep in (KEEP, torch.ones_like(KEEP)))
-    metrics = audit_metrics({key: first[key] + second[key] for key in first}, NAMES)
+    metrics = metrics_of({key: first[key] + second[key] for key in first}, steps=2)
     assert metrics["st/images"] == 2.5 and metrics["st/pixels"] == 9 and metrics["st/coverage"] == 18 / 24
     assert metrics["st/precision"] == pytest.approx((3 + 9) / (5 + 11))
 
 
 @pytest.mark.parametrize("truth", [None, torch.full_like(TRUTH, 255)])
 def test_precision_is_left_out_where_no_truth_is_known(truth):
-    metrics = audit_metrics(audit(PseudoLabel(TARGET, KEEP), truth, 3), NAMES)
+    metrics = metrics_of(audit(PseudoLabel(TARGET, KEEP), truth, 3))
     assert metrics["st/pixels"] == 6 and not [name for name in metrics if "precision" in name]
 
 
 def test_nothing_kept():
-    metrics = audit_metrics(audit(PseudoLabel(TARGET, torch.zeros_like(KEEP)), TRUTH, 3), NAMES)
+    metrics = metrics_of(audit(PseudoLabel(TARGET, torch.zeros_like(KEEP)), TRUTH, 3))
     assert metrics["st/images"] == metrics["st/pixels"] == metrics["st/coverage"] == 0
     assert not [name for name in metrics if "precision" in name]
 
 
 def test_an_unpredicted_class_is_left_out():
     target = TARGET.clamp(max=1)
-    metrics = audit_metrics(audit(PseudoLabel(target, KEEP), TRUTH, 3), NAMES)
+    metrics = metrics_of(audit(PseudoLabel(target, KEEP), TRUTH, 3))
     assert "st/coverage/water" not in metrics and "st/precision/water" not in metrics
 
 

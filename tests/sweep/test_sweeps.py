@@ -129,7 +129,7 @@ def test_paths_with_blanks_and_quotes_reach_the_job(place) -> None:
     assert json.loads(file.read_text())["typed"] == [
         "seed=5",
         "output='my runs'",
-        f'hydra.run.dir="my runs/multirun/{file.parents[1].name}/0"',
+        f"hydra.run.dir='my runs/multirun/{file.parents[1].name}/0'",
     ]
 
 

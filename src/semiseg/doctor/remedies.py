@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable
 
 from semiseg.doctor.case import Case
+from semiseg.shell import as_typed
 
 RATE = 2.5e-4  # of V1, V2 and V3
 RATE_LIGHTWEIGHT = 1e-4
@@ -142,4 +142,4 @@ def _softmax(case: Case, change: Callable[[float], float], unknown: float) -> st
 
 def _class_list(thresholds: list[float | None]) -> str:
     values = ",".join("null" if t is None else f"{t:.3g}" for t in thresholds)
-    return shlex.quote(f"pseudo_label.class_thresholds=[{values}]")
+    return as_typed(f"pseudo_label.class_thresholds=[{values}]")

@@ -11,6 +11,7 @@ from semiseg.data.stream import Pool
 from semiseg.engine import checkpoint as files
 from semiseg.engine.settings import OptimConfig, TrainerConfig
 from semiseg.errors import SemisegError
+from semiseg.overrides import override
 
 NAME = "bad_batch.pt"
 
@@ -57,7 +58,8 @@ def diverged(
         text.append(f"No checkpoint was written yet: start again with {remedies}.")
     else:
         path, saved_at = checkpoint
-        text.append(f"{path} is intact (iteration {saved_at}): continue with restore_from={path} {remedies}.")
+        again = override("restore_from", path.as_posix())
+        text.append(f"{path} is intact (iteration {saved_at}): continue with {again} {remedies}.")
     return SemisegError(" ".join(text))
 
 

@@ -21,7 +21,7 @@ from semiseg.engine.checkpoint import CheckpointFolder
 from semiseg.engine.device import random_states, set_random_states
 from semiseg.engine.evaluator import Evaluation
 from semiseg.engine.finite import is_loss
-from semiseg.engine.optim import total_steps
+from semiseg.engine.optim import steps_per_epoch, total_steps
 from semiseg.engine.recorder import Recorder
 from semiseg.engine.settings import OptimConfig, TrainerConfig
 from semiseg.engine.step import TrainStep
@@ -53,7 +53,7 @@ class Engine:
         trainer: TrainerConfig,
         device: torch.device,
         dtype: torch.dtype,
-        steps_per_epoch: int,
+        labeled: int,
         open_stream: Callable[[dict[Pool, int]], BatchStream],
         evaluate: Callable[[nn.Module], Evaluation],
         checkpoints: CheckpointFolder,
@@ -62,16 +62,17 @@ class Engine:
         stop_requested: Callable[[], bool] = lambda: False,
         data: dict[str, Any] | None = None,
     ) -> None:
-        """`open_stream` reads the batch sizes in `trainer` at each call: `trainer.auto_batch` changes them there.
+        """`labeled` is the number of labelled training patches, of which epochs are made.
 
+        `open_stream` reads the batch sizes in `trainer` at each call: `trainer.auto_batch` changes them there.
         `config` and `data` say what is trained, and on what, to whoever continues a checkpoint.
         """
         self.method, self.optimizers, self.trainer, self.device = method, optimizers, trainer, device
         self.open_stream, self.evaluate = open_stream, evaluate
         self.checkpoints, self.recorder, self.config, self.data = checkpoints, recorder, config, data
         self.stop_requested = stop_requested
-        self.total_steps = total_steps(trainer, steps_per_epoch)
-        self.eval_every = trainer.eval_every or steps_per_epoch
+        self.labeled, self.total_steps = labeled, total_steps(trainer, labeled)
+        self.eval_every = trainer.eval_every or steps_per_epoch(trainer, labeled)
         self.optimization = TrainStep(method, optimizers, optim, trainer, device, dtype, self.total_steps)
         self.guard, self.meter = self.optimization.guard, self.optimization.meter
         self.step = 0  # finished steps
@@ -183,10 +184,15 @@ class Engine:
         optim = self.optimization.optim["student"]
         return bad_batch.diverged(self.step, in_a_row, losses, batch, self.saved, optim, self.trainer)
 
-    def _evaluate(self) -> None:
+    def measure(self) -> Evaluation:
+        """Evaluate the present weights. Raises SemisegError where memory does not suffice."""
         too_large = partial(memory.out_of_memory_in_evaluation, self.step, self.trainer)
-        with self.recorder.paused(), memory.told_as(too_large, self.device):
-            result = self.evaluate(self.method.evaluated)
+        with memory.told_as(too_large, self.device):
+            return self.evaluate(self.method.evaluated)
+
+    def _evaluate(self) -> None:
+        with self.recorder.paused():
+            result = self.measure()
         self.evaluated_at = self.step
         previous = self.best.miou
         is_best = self.best.take(result.val.miou, self.step)
@@ -238,14 +244,17 @@ class Engine:
         Raises CheckpointError when it belongs to another model, optimiser or program.
         """
         files.check_keys(state, self.state_dict().keys() - LATER_KEYS, path)
-        if state["iteration"] > self.total_steps:
+        step, position = state["iteration"], dict(state["data_position"])
+        total = total_steps(self.trainer, self.labeled, step, position.get("labeled", 0))
+        if step > total:
             raise ConfigError(
-                f"{path} has {state['iteration']} iterations behind it, but the run is to end at {self.total_steps}: "
+                f"{path} has {step} iterations behind it, but the run is to end at {total}: "
                 "give a larger trainer.max_steps or trainer.max_epochs."
             )
         self.optimization.load_state_dict(state, path)
         memory.take_over(self.trainer, state.get("batch", {}))
-        self.step, self.position = state["iteration"], dict(state["data_position"])
+        self.step, self.position = step, position
+        self.total_steps = self.optimization.total_steps = total
         self.best.load_state_dict(state)
         self.evaluated_at = state["evaluated_at"]
         self.saved = (path, self.step)

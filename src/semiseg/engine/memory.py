@@ -16,6 +16,7 @@ from torch import Tensor
 from semiseg.contracts import Batch
 from semiseg.engine.settings import TrainerConfig
 from semiseg.errors import SemisegError
+from semiseg.overrides import override
 
 # The CPU allocator's on Linux and macOS and on Windows, Metal's, of CUDA's libraries, and what is said where no way to
 # compute a convolution finds the memory it works in.
@@ -81,8 +82,11 @@ def sizes(trainer: TrainerConfig) -> dict[str, int]:
 def take_over(trainer: TrainerConfig, saved: Mapping[str, int]) -> None:
     """Go on with the batches of a checkpoint where memory ran out before, if its steps had as many images."""
     if trainer.auto_batch and saved:
-        images = (saved[name] * saved["accumulate"] for name in ("batch_size", "unlabeled_batch_size"))
-        if trainer.batch_size * trainer.accumulate == next(images):
+        labeled, unlabeled = (saved[name] * saved["accumulate"] for name in ("batch_size", "unlabeled_batch_size"))
+        # A system without unlabelled images does not split their batches.
+        images = (unlabeled, saved["unlabeled_batch_size"] * trainer.accumulate)
+        same_labeled = trainer.batch_size * trainer.accumulate == labeled
+        if same_labeled and trainer.unlabeled_batch_size * trainer.accumulate in images:
             for name, value in saved.items():
                 setattr(trainer, name, value)
 
@@ -117,21 +121,27 @@ def out_of_memory(
         text.append("No smaller part of this batch could be shown to fit.")
     else:
         automatic = "" if trainer.auto_batch else ", or trainer.auto_batch=true, which halves the batches when needed"
+        smaller, kept = _smaller(trainer, size)
         text.append(
             f"The first {size} images of this batch fitted in a trial, so that many should, if other batches are no "
-            f"larger. Use {_smaller(trainer, size)}, which keeps the images of a step{automatic}."
+            f"larger. Use {smaller}{', which keeps the images of a step' if kept else ''}{automatic}."
         )
     if others := less_memory(trainer, config):
         text.append(f"Other ways: {', '.join(others)}.")
     if checkpoint is not None:
-        text.append(f"Continue with restore_from={checkpoint[0]} (iteration {checkpoint[1]}).")
+        path, saved_at = checkpoint
+        text.append(f"Continue with {override('restore_from', path.as_posix())} (iteration {saved_at}).")
     return SemisegError(" ".join(text))
 
 
-def _smaller(trainer: TrainerConfig, size: int) -> str:
-    unlabeled = max(1, trainer.unlabeled_batch_size * size // trainer.batch_size)
-    accumulate = trainer.accumulate * math.ceil(trainer.batch_size / size)
-    return f"trainer.batch_size={size} trainer.unlabeled_batch_size={unlabeled} trainer.accumulate={accumulate}"
+def _smaller(trainer: TrainerConfig, size: int) -> tuple[str, bool]:
+    """The overrides for at most `size` labelled images at a time, and whether a step has as many images as before."""
+    labeled, unlabeled = trainer.batch_size, trainer.unlabeled_batch_size
+    least = math.ceil(labeled / size)
+    exact = [n for n in range(least, min(labeled, unlabeled // SMALLEST) + 1) if labeled % n == unlabeled % n == 0]
+    parts = exact[0] if exact else least
+    batches = f"trainer.batch_size={labeled // parts} trainer.unlabeled_batch_size={max(SMALLEST, unlabeled // parts)}"
+    return f"{batches} trainer.accumulate={trainer.accumulate * parts}", bool(exact)
 
 
 def less_memory(trainer: TrainerConfig, config: Mapping[str, Any]) -> list[str]:
@@ -146,6 +156,14 @@ def less_memory(trainer: TrainerConfig, config: Mapping[str, Any]) -> list[str]:
     if trainer.precision == "fp32":
         found.append("trainer.precision=auto")
     return found
+
+
+def out_of_memory_at_start() -> SemisegError:
+    """The error of a network that finds no room before its first batch."""
+    return SemisegError(
+        "Out of memory before the first step: the network alone finds no room on the device. End what else uses it, "
+        "such as another training or the other jobs of a sweep (hydra.launcher.n_jobs=1), or take trainer.device=cpu."
+    )
 
 
 def out_of_memory_in_evaluation(step: int, trainer: TrainerConfig) -> SemisegError:

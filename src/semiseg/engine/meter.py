@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,11 +33,19 @@ class Meter:
         self.counts: dict[str, Tensor] = {}
         self.not_finite: list[str] = []
 
-    def update(self, output: StepOutput) -> None:
-        """Take in one step's logs and counts."""
-        if output.logs:
-            self._add(tuple(output.logs), torch.stack([value.detach().float() for value in output.logs.values()]))
-        for name, value in output.counts.items():
+    def update(self, outputs: Sequence[StepOutput]) -> None:
+        """Take in the logs and counts of a step's batches. "batches" counts the steps with any, however many those had:
+        what is counted a step is then the same with smaller batches of which more are accumulated.
+        """
+        for output in outputs:
+            if output.logs:
+                self._add(tuple(output.logs), torch.stack([value.detach().float() for value in output.logs.values()]))
+            self._count(output.counts)
+        if any(output.counts for output in outputs):
+            self._count({"batches": torch.ones((), dtype=torch.int64)})
+
+    def _count(self, counts: Mapping[str, Tensor]) -> None:
+        for name, value in counts.items():
             self.counts[name] = self.counts[name] + value if name in self.counts else value.clone()
 
     def _add(self, names: tuple[str, ...], values: Tensor) -> None:

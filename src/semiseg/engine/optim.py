@@ -141,7 +141,17 @@ def _layout(state: dict[str, Any]) -> list[tuple[bool, int]]:
     return [("betas" in group, len(group["params"])) for group in state["param_groups"]]
 
 
-def total_steps(trainer: TrainerConfig, steps_per_epoch: int) -> int:
-    """Length of the run: `max_steps` or `max_epochs`, whichever comes first."""
-    by_epochs = None if trainer.max_epochs is None else trainer.max_epochs * steps_per_epoch
+def steps_per_epoch(trainer: TrainerConfig, labeled: int) -> int:
+    """Whole batches in a pass over the labelled patches, at least one."""
+    return max(1, labeled // (trainer.batch_size * trainer.accumulate))
+
+
+def total_steps(trainer: TrainerConfig, labeled: int, done: int = 0, drawn: int = 0) -> int:
+    """Length of the run: `max_steps`, or `max_epochs` passes over the labelled patches, whichever comes first.
+
+    In the steps that are `done`, be it with batches of another size, `drawn` of them were seen, counting repetitions.
+    """
+    by_epochs = None
+    if trainer.max_epochs is not None:
+        by_epochs = done + math.ceil((trainer.max_epochs * labeled - drawn) / (trainer.batch_size * trainer.accumulate))
     return min(n for n in (trainer.max_steps, by_epochs) if n is not None)

@@ -52,8 +52,7 @@ class TrainStep:
         outputs = [self._backward(next(stream), step) for _ in range(self.trainer.accumulate)]
         self.moving = True
         self._move({name for output in outputs for name in output.losses}, step)
-        for output in outputs:
-            self.meter.update(output)
+        self.meter.update(outputs)
 
     def _backward(self, batch: Batch, step: int) -> StepOutput:
         # No cache: before torch 2.11 the student would reuse casts of the teacher's no_grad pass and lose its gradient.

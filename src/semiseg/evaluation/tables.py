@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shlex
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,6 +15,7 @@ from semiseg.evaluation.measure import Evaluation
 from semiseg.evaluation.scores import Scores
 from semiseg.report.table import Cells
 from semiseg.report.terminal import fitted
+from semiseg.shell import as_typed
 
 LABELS = {
     "miou": "mIoU", "miou_all": "mIoU, every class", "accuracy": "pixel accuracy", "mean_accuracy": "mean accuracy",
@@ -159,7 +159,7 @@ def override(scores: Scores, precision: float) -> str | None:
     if all(each is None for each in suggested):
         return None
     values = ",".join("null" if each is None else f"{each:.2f}" for each in suggested)
-    return shlex.quote(f"pseudo_label.class_thresholds=[{values}]")
+    return as_typed(f"pseudo_label.class_thresholds=[{values}]")
 
 
 def text(value: float) -> str:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shlex
-import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +23,7 @@ from semiseg.inspection.figures import Inspection
 from semiseg.inspection.report import print_report, say
 from semiseg.inspection.scan import Scan, choose_patches, scan_patches
 from semiseg.overrides import key_of
+from semiseg.shell import command
 from semiseg.streams import tolerant
 
 WIDTH = 160  # of the tables where the output is a pipe or a file
@@ -93,8 +91,7 @@ def training_overrides(overrides: list[str]) -> list[str]:
 
 def train_command(overrides: list[str]) -> str:
     """What trains on the data that was inspected."""
-    quoted = subprocess.list2cmdline(overrides) if os.name == "nt" else shlex.join(overrides)
-    return f"semiseg train {quoted}".rstrip()
+    return command(["semiseg", "train", *overrides])
 
 
 def conclusion(inspection: Inspection, overrides: list[str]) -> str:

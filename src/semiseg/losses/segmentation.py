@@ -102,12 +102,16 @@ class SegmentationLoss(nn.Module):
     def _class_weights(self, num_classes: int) -> Tensor | None:
         if self.needs_class_weights:
             raise ConfigError(f"loss.class_weights={BALANCED} is not resolved: call set_class_weights before training.")
+        self.check_classes(num_classes)
+        return self.weight
+
+    def check_classes(self, num_classes: int, setting: str = "loss") -> None:
+        """Raises ConfigError for class weights that are not one a class; `setting` is where they were given."""
         if self.weight is not None and self.weight.numel() != num_classes:
             raise ConfigError(
-                f"loss.class_weights has {self.weight.numel()} values and the model {num_classes} classes: "
+                f"{setting}.class_weights has {self.weight.numel()} values and the model {num_classes} classes: "
                 f"give {num_classes} values, {BALANCED} or null."
             )
-        return self.weight
 
 
 def _check_not_negative(**settings: float) -> None:

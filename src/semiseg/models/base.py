@@ -30,6 +30,8 @@ class SegmentationModel(nn.Module):
         CheckpointError: the encoder's weights cannot be had.
     """
 
+    smallest_batch = 1  # images in training; 2 where BatchNorm follows a global pooling
+
     def __init__(self, num_classes: int, encoder: nn.Module, encoder_name: str, encoder_weights: str | None) -> None:
         super().__init__()
         if num_classes < 2:
@@ -57,10 +59,10 @@ class SegmentationModel(nn.Module):
     def adopt(self, state: Mapping[str, Tensor]) -> None:
         """Called with the tensors that are about to be loaded: a network whose widths they decide takes them on."""
 
-    def _require_batch_statistics(self, image: Tensor) -> None:
-        """Refuse what BatchNorm after global pooling cannot normalise: one value a channel in training."""
-        if self.training and image.shape[0] == 1:
+    def check_batch(self, images: int) -> None:
+        """Raises ConfigError for a batch that is too small to train on."""
+        if images < self.smallest_batch:
             raise ConfigError(
-                f"{type(self).__name__} cannot train on a batch of 1 image: after its global pooling BatchNorm would "
-                "see one value a channel; set trainer.batch_size and trainer.unlabeled_batch_size to 2 or more"
+                f"{type(self).__name__} cannot train on a batch of {images} image: after its global pooling BatchNorm "
+                "would see one value a channel. Set trainer.batch_size and trainer.unlabeled_batch_size to 2 or more."
             )

@@ -22,6 +22,8 @@ class LightweightDSConv(SegmentationModel):
         CheckpointError: the encoder's weights cannot be had.
     """
 
+    smallest_batch = 2
+
     def __init__(
         self,
         num_classes: int,
@@ -51,7 +53,8 @@ class LightweightDSConv(SegmentationModel):
         self.classifier = classifier(decoder_channels, num_classes)
 
     def forward(self, image: Tensor) -> Tensor:
-        self._require_batch_statistics(image)
+        if self.training:
+            self.check_batch(len(image))
         low, mid, deep = self.encoder(image)
         features = resize(self.aspp(deep), like=mid)
         features = self.mid_fuse(torch.cat([features, self.mid_skip(mid)], dim=1))

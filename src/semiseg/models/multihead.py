@@ -30,6 +30,8 @@ class MultiHeadDeepLabV3Plus(SegmentationModel):
         CheckpointError: the encoder's weights cannot be had.
     """
 
+    smallest_batch = 2
+
     def __init__(
         self,
         num_classes: int,
@@ -62,7 +64,8 @@ class MultiHeadDeepLabV3Plus(SegmentationModel):
         )
 
     def forward(self, image: Tensor) -> Tensor:
-        self._require_batch_statistics(image)
+        if self.training:
+            self.check_batch(len(image))
         features = self.encoder(image)
         decoded = self._decode(deep=features[-1], shallow=features[2])
         logits = torch.stack([head(decoded) for head in self.heads])

@@ -13,7 +13,7 @@ from semiseg.contracts import IGNORE_INDEX, PseudoLabel
 def audit(pseudo_label: PseudoLabel, hidden_mask: Tensor | None, num_classes: int) -> dict[str, Tensor]:
     """Counts of one batch, int64, to be summed over batches key by key.
 
-    "batches", "images" (with any pixel kept), "kept" and "total" pixels are 0-d; by predicted class, [C],
+    "images" (with any pixel kept), "kept" and "total" pixels are 0-d; by predicted class, [C],
     "class_total", "class_kept", "class_audited" (kept, with a known truth) and "class_correct". Classes are counted
     by comparison, because `bincount` waits for the device. hidden_mask [U, h, w], None or 255 = not known.
     """
@@ -23,7 +23,6 @@ def audit(pseudo_label: PseudoLabel, hidden_mask: Tensor | None, num_classes: in
     truth = torch.full_like(target, IGNORE_INDEX) if hidden_mask is None else hidden_mask
     audited = keep & (truth != IGNORE_INDEX)
     return {
-        "batches": torch.ones((), dtype=torch.int64, device=target.device),
         "images": keep.flatten(1).any(dim=1).sum(),
         "kept": keep.sum(),
         "total": torch.full((), target.numel(), dtype=torch.int64, device=target.device),
@@ -39,11 +38,12 @@ def _count(pixels: Tensor) -> Tensor:
 
 
 def audit_metrics(sums: Mapping[str, Tensor], class_names: Sequence[str]) -> dict[str, float]:
-    """Metrics of summed counts; reads the device, so call it only where values are logged.
+    """Metrics of counts that are summed over some steps, whose number is "batches".
 
-    "st/images" and "st/pixels" are kept in a mean batch; "st/coverage" is the kept share of all pixels, and
+    "st/images" and "st/pixels" are kept in a mean step; "st/coverage" is the kept share of all pixels, and
     "st/coverage/<class>" of the pixels predicted as that class; "st/precision" is the share of audited pixels that
-    are right, overall and a predicted class. A share of nothing is left out.
+    are right, overall and a predicted class. A share of nothing is left out. This reads the device: call it only where
+    values are logged.
     """
     batches, images, kept, total = (int(sums[key]) for key in ("batches", "images", "kept", "total"))
     metrics = {"st/images": images / batches, "st/pixels": kept / batches, "st/coverage": kept / total}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 from semiseg.errors import ConfigError, SemisegError
 from semiseg.overrides import explain, hydra_form, key_of, override
 from semiseg.run_lock import RunLock
+from semiseg.shell import command
 from semiseg.sweep.launcher import search_path
 from semiseg.sweep.process import failure
 from semiseg.sweep.record import FILE, Job, Sweep, continued
@@ -155,7 +155,7 @@ def typed_overrides(config: DictConfig) -> list[str]:
 def command_of(config: DictConfig, typed: Sequence[str]) -> str:
     """The command as it can be typed again."""
     flags = [each for each in search_path(config) if each not in typed]
-    return shlex.join(["python", "train.py", "-m", *flags, *typed])
+    return command(["python", "train.py", "-m", *flags, *typed])
 
 
 def error_of(job: JobReturn) -> str | None:
