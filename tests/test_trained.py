@@ -94,6 +94,15 @@ def test_what_is_missing_is_named(run: Path, remove: str, error: type[Exception]
         load_trained(run, CPU)
 
 
+@pytest.mark.parametrize(("place", "typed"), [("", "."), ("checkpoints", "best_model.pth"), ("checkpoints", "..")])
+def test_a_run_is_found_and_named_from_within(
+    run: Path, monkeypatch: pytest.MonkeyPatch, place: str, typed: str
+) -> None:
+    monkeypatch.chdir(run / place)
+    trained = load_trained(typed, CPU)
+    assert trained.folder.name == run.name and trained.name.endswith(f"/{run.name}")
+
+
 def test_what_cannot_be_used_is_named(run: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="does not exist"):
         load_trained(tmp_path / "none", CPU)

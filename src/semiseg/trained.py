@@ -148,6 +148,8 @@ def path_of(run: str | Path) -> Path:
 
 def _locate(path: Path) -> tuple[Path, Path]:
     """Run folder and weights file."""
+    if path.exists() and (len(path.parts) < 3 or ".." in path.parts):  # what was typed may not hold the run's name
+        path = path.resolve()
     if path.is_file():
         _check_kind(path)
         folder = path.parent.parent

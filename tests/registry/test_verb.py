@@ -120,24 +120,32 @@ def test_an_untracked_run_gets_a_run_and_a_damaged_artifact_is_refused(
     here: Path, client: Any, artifacts: Callable[[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = write_run(tmp_path / "second", seed=1)
-    assert run_verb("register", f"run={folder.as_posix()}", "name=untracked") == 0
+    assert run_verb("register", f"run={folder.as_posix()}", "name=untracked.v2") == 0
     said = capsys.readouterr().out
-    assert "run=models:/untracked/1" in said and "mlflow models serve -m models:/untracked/1" in said
+    assert "run=models:/untracked.v2/1" in said and "mlflow models serve -m models:/untracked.v2/1" in said
     assert f"MLFLOW_TRACKING_URI={store_uri(None, here / 'runs')}" in said.replace("'", "")
-    version = client.get_model_version("untracked", "1")
+    version = client.get_model_version("untracked.v2", "1")
     assert client.get_run(version.run_id).info.status == "FINISHED"
-    store = artifacts("untracked") / "artifacts" / "run"
+    store = artifacts("untracked.v2") / "artifacts" / "run"
     weights = store / "checkpoints" / "best_model.pth"
     weights.write_bytes(weights.read_bytes()[:-100])
     with pytest.raises(CheckpointError, match="not those that were registered"):
-        load_trained("models:/untracked/latest", CPU)
+        load_trained("models:/untracked.v2/latest", CPU)
     weights.unlink()
     with pytest.raises(CheckpointError, match="holds no run"):
-        load_trained("models:/untracked/latest", CPU)
+        load_trained("models:/untracked.v2/latest", CPU)
     shutil.rmtree(store)
-    with pytest.raises(CheckpointError, match=r"cannot be had: .* Register the run again"):
-        load_trained("models:/untracked/latest", CPU)
+    with pytest.raises(CheckpointError, match=r"cannot be had: .* register the run again"):
+        load_trained("models:/untracked.v2/latest", CPU)
     assert not list((here / "runs" / "cache" / "registered").rglob("*untracked*"))
+
+
+def test_a_cache_that_cannot_be_written_is_named(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = here / "full"
+    place.write_text("", encoding="utf-8")
+    monkeypatch.setattr("semiseg.registry.fetch.CACHE", place)
+    with pytest.raises(SemisegError, match=r"full.*, where registered models are kept, cannot be written \("):
+        load_trained("models:/landcover/1", CPU)
 
 
 def test_a_version_holds_the_best_weights_alone(
@@ -157,6 +165,7 @@ def test_a_version_holds_the_best_weights_alone(
     [
         (["name=a@b"], "name=a@b: give a name without"),
         (["name=x", "alias=3"], "alias=3"),
+        (["name=x", "alias=V1"], "alias=V1: give a word"),
         (["name=x", "tracking.uri=nowhere"], "tracking.uri=nowhere"),
         (["name=x", "run=none"], "run=none does not exist"),
         (["name=x", "tracking.uri=http://127.0.0.1:9"], "nothing answers there"),

@@ -58,6 +58,16 @@ def test_a_georeferenced_raster_gives_hectares_and_polygons(
         np.testing.assert_array_equal(np.asarray(shown), image)
 
 
+def test_an_image_that_the_network_sees_black_is_remarked_on(
+    ask: Callable[[Path], Answer], image: np.ndarray, tmp_path: Path
+) -> None:
+    path = tmp_path / "dark.tif"
+    with rasterio.open(path, "w", driver="GTiff", height=80, width=100, count=3, dtype="uint16") as raster:
+        raster.write(np.moveaxis(image, -1, 0).astype(np.uint16) * 16)
+    (remark,) = ask(path).remarks
+    assert "nearly black" in remark and "stretch=[0,4095]" in remark
+
+
 def test_a_picture_gives_pixels_and_no_polygons(
     ask: Callable[[Path], Answer], image: np.ndarray, tmp_path: Path
 ) -> None:

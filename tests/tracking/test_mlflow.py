@@ -213,7 +213,7 @@ def test_a_store_that_fails_is_told_of_twice_at_most_and_keeps_what_it_has(track
     tracker.finish("FINISHED")
     end = warnings[-1]
     assert end.startswith(f"tracking stopped: 3 records not sent to {tracker.location}: no space left there")
-    assert str(run_dir / "metrics.jsonl") in end and "semiseg sync 'run=\"" in end
+    assert str(run_dir / "metrics.jsonl") in end and 'semiseg sync "run=' in end
     assert len(warnings) <= 3 and "no space left there" in end
 
 

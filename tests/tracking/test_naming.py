@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from semiseg.errors import ConfigError
-from semiseg.tracking.naming import entity_name, flatten, hide_password, store_uri
+from semiseg.tracking.naming import entity_name, flatten, hide_password, store_uri, without_passwords
 
 
 def test_names_keep_what_mlflow_takes_and_replace_the_rest():
@@ -35,3 +35,15 @@ def test_a_uri_mlflow_cannot_use_is_refused_with_the_remedy(uri):
 
 def test_passwords_are_hidden():
     assert hide_password("see http://me:secret@host:5000/x") == "see http://me:***@host:5000/x"
+
+
+def test_a_config_is_shared_without_its_passwords(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text("uri: http://me:secret@host:5000\nname: wörter\n", encoding="utf-8")
+    with without_passwords(path) as shared:
+        assert shared.name == path.name
+        assert shared.read_text(encoding="utf-8") == "uri: http://me:***@host:5000\nname: wörter\n"
+    assert not shared.exists() and "secret" in path.read_text(encoding="utf-8")
+    path.write_text("name: wörter\n", encoding="utf-8")
+    with without_passwords(path) as shared:
+        assert shared == path

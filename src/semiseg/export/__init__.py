@@ -64,6 +64,7 @@ def main(config: DictConfig) -> None:
     typed = {key_of(each) for each in HydraConfig.get().overrides.task}
     cfg = run_settings(ExportConfig, config, typed, "an export")
     check_packages(cfg.formats)
+    machine()  # Windows counts the load from the first question on
     trained = load_trained(cfg.run, CPU)
     out = Path(cfg.out).expanduser() if cfg.out else trained.folder / EXPORTED.parent
     check_folder(out)
@@ -75,8 +76,8 @@ def export_run(trained: Trained, subject: Subject, cfg: ExportConfig, out: Path,
     """The rows of the table, which export.json holds as well."""
     bundle = subject.bundle
     images = read_images(bundle, spread(subject.patches, CHECKED))
-    wanted = spread(bundle.pools.train, cfg.calibration) if "int8" in cfg.formats else bundle.pools.train[:1]
-    calibration = read_images(bundle, wanted)
+    quantizing = "int8" in cfg.formats
+    calibration = read_images(bundle, spread(bundle.pools.train, cfg.calibration)) if quantizing else []
     with terminal.status("Reading") as status:
         made = Exporter(trained, out, check_batches(images), calibration).export(cfg.formats, status.update)
     systems = [Exported("PyTorch", trained.weights, lambda: trained), *made]

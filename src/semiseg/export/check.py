@@ -35,7 +35,8 @@ def compare(reference: Predictor, other: Predictor, batches: Sequence[Tensor]) -
         differences.append(float((expected - found).abs().amax()))
         equal = argmax_channel(expected) == argmax_channel(found)
         same, pixels = same + int(equal.sum()), pixels + equal.numel()
-    return Agreement(max(differences), same / pixels, [list(images.shape) for images in batches])
+    largest = float(torch.tensor(differences).amax())  # a NaN stays one, which it does not with `max`
+    return Agreement(largest, same / pixels, [list(images.shape) for images in batches])
 
 
 def check(path: Path, agreement: Agreement) -> None:

@@ -43,9 +43,9 @@ class CalibrationImages:
 def quantize(model: onnx.ModelProto, images: Sequence[Tensor], metadata: Mapping[str, str]) -> onnx.ModelProto:
     """The model with its convolutions in INT8: bytes in, signed weights per channel (U8S8, the fast pair on CPUs).
 
-    `images` are uint8 [3, H, W]. The first and the last convolution stay float32: they hold next to no weights, and
-    the classes depend on them most. Weights take 7 of their 8 bits, because processors without VNNI add two products
-    in 16 bits, which 8-bit weights overflow; without it one pixel in fourteen changes its class there.
+    `images` are uint8 [3, H, W]. The first convolution and the last of each head stay float32: they hold next to no
+    weights, and the classes depend on them most. Weights take 7 of their 8 bits, because processors without VNNI add
+    two products in 16 bits, which 8-bit weights overflow; without it one pixel in fourteen changes its class there.
     """
     require("onnxruntime")
     import onnx
@@ -62,7 +62,7 @@ def quantize(model: onnx.ModelProto, images: Sequence[Tensor], metadata: Mapping
             CalibrationImages(images),  # pyright: ignore[reportArgumentType]  (a reader by its methods)
             quant_format=quantization.QuantFormat.QDQ,
             op_types_to_quantize=["Conv"],
-            nodes_to_exclude=_first_and_last_convolution(onnx.load(folded)),
+            nodes_to_exclude=_first_and_last_convolutions(onnx.load(folded)),
             per_channel=True,
             reduce_range=True,
             activation_type=quantization.QuantType.QUInt8,
@@ -76,10 +76,17 @@ def quantize(model: onnx.ModelProto, images: Sequence[Tensor], metadata: Mapping
     return quantized
 
 
-def _first_and_last_convolution(model: onnx.ModelProto) -> list[str]:
-    """Nodes stand in the order of their computation."""
+def _first_and_last_convolutions(model: onnx.ModelProto) -> list[str]:
+    """The one that all others come after, and those that no other comes after."""
+    found, leading = [], set()  # `leading`: tensors of which another convolution is computed
+    for node in reversed(model.graph.node):  # which stand in the order of their computation
+        leads = not leading.isdisjoint(node.output)
+        if node.op_type == "Conv" and not leads:
+            found.append(node.name)
+        if node.op_type == "Conv" or leads:
+            leading.update(node.input)
     names = [node.name for node in model.graph.node if node.op_type == "Conv"]
-    return [names[0], names[-1]] if names else []
+    return list(dict.fromkeys([*names[:1], *found]))
 
 
 @contextlib.contextmanager

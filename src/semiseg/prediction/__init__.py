@@ -133,6 +133,7 @@ class Prediction:
         self.explained: set[str] = set()  # those of them that get a picture
         self.failed: list[Item] = []
         self.remarks: Counter[str] = Counter()
+        self.first_remarks: list[str] = []  # of each kind
 
     def run(self, items: Sequence[Item]) -> None:
         """Predict what is not finished yet, then write areas.csv."""
@@ -203,6 +204,7 @@ class Prediction:
         for kind, sentence in job.source.remarks.items():
             self.remarks[kind] += 1
             if self.remarks[kind] == 1:
+                self.first_remarks.append(sentence)
                 self.say(f"Warning: {job.item.path}: {sentence}", style="yellow")
 
     def fail(self, item: Item, error: DataError) -> None:

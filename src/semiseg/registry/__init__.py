@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 LINK_TAG = "mlflow.modelVersions"  # by which MLflow's page of the run's models leads to the version
 ALIAS = r"[A-Za-z_-][\w-]*"  # no number, which would be a version
+RESERVED = re.compile(r"v\d+|latest", re.IGNORECASE)  # by MLflow
 
 
 @dataclass
@@ -49,8 +50,11 @@ class RegisterConfig:
     def __post_init__(self) -> None:
         if not re.fullmatch(NAME, self.name) or self.name != self.name.strip():
             raise ConfigError(f"name={self.name}: give a name without any of / : @ and quotes, such as name=landcover.")
-        if self.alias is not None and (not re.fullmatch(ALIAS, self.alias) or self.alias == "latest"):
-            raise ConfigError(f"alias={self.alias}: give a word of letters, digits, - and _, such as alias=champion.")
+        if self.alias is not None and (not re.fullmatch(ALIAS, self.alias) or RESERVED.fullmatch(self.alias)):
+            raise ConfigError(
+                f"alias={self.alias}: give a word of letters, digits, - and _, such as alias=champion. Not latest, v1, "
+                "v2 ..., which are MLflow's own."
+            )
 
 
 @dataclass
@@ -135,7 +139,8 @@ def log_model(client: MlflowClient, run: Run, trained: Trained, name: str) -> Lo
 
     from semiseg.registry.package import packaged
 
-    logged = client.create_logged_model(run.info.experiment_id, name, run.info.run_id, model_type="segmentation")
+    own_name = re.sub("[.%]", "-", name)  # which MLflow takes in the registry alone
+    logged = client.create_logged_model(run.info.experiment_id, own_name, run.info.run_id, model_type="segmentation")
     try:
         model = Model(
             artifact_path=logged.artifact_location,

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from semiseg.errors import CheckpointError, SemisegError
-from semiseg.files import move_over
+from semiseg.files import move_over, write_bytes
 from semiseg.prediction.record import fingerprint
 from semiseg.registry.store import ROOT, client_of, find_version, shown, tracking_uri, unreachable
 from semiseg.tracking.naming import hide_password
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
 CACHE = ROOT / "cache" / "registered"  # `semiseg compare` and `sync` pass over folders called cache
+PROBE = 2**20  # bytes
 RUN = "run"  # the artifact with the files of the run folder
 WEIGHTS_TAG = "semiseg.weights"  # of a version: the fingerprint of its weights
 
@@ -61,8 +62,10 @@ def _download(text: str, version: ModelVersion, location: str, folder: Path, uri
         try:
             got = Path(download_artifacts(f"{location}/artifacts/{RUN}", dst_path=str(part), tracking_uri=uri))
         except Exception as error:  # of MLflow and each kind of store; a folder that is not there has several
-            raise _unusable(
-                text, f"its files below {hide_password(location)} cannot be had: {reason(error)}"
+            _check_place(folder.parent)
+            raise CheckpointError(
+                f"run={text} cannot be used: its files below {hide_password(location)} cannot be had: {reason(error)}. "
+                "Start the store that has them; where they are gone, register the run again with semiseg register."
             ) from error
         _check(text, version, got)
         try:
@@ -72,6 +75,18 @@ def _download(text: str, version: ModelVersion, location: str, folder: Path, uri
                 raise
     finally:
         shutil.rmtree(part, ignore_errors=True)
+
+
+def _check_place(folder: Path) -> None:
+    """Raises SemisegError where it is this machine that cannot take the files."""
+    try:
+        write_bytes(folder / "probe", bytes(PROBE))
+        (folder / "probe").unlink()
+    except OSError as error:
+        raise SemisegError(
+            f"{folder}, where registered models are kept, cannot be written ({error.strerror}). Free some space there "
+            "or mend its permissions, and repeat the command."
+        ) from None
 
 
 def _check(text: str, version: ModelVersion, folder: Path) -> None:

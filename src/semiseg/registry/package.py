@@ -18,6 +18,7 @@ from packaging.requirements import Requirement
 
 import semiseg
 from semiseg.registry.fetch import RUN
+from semiseg.tracking.naming import without_passwords
 from semiseg.trained import Trained
 
 if TYPE_CHECKING:
@@ -58,7 +59,8 @@ def copy_run(trained: Trained, folder: Path) -> None:
         source, target = trained.folder / name, folder / name
         if source.is_file():
             target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source, target)
+            with without_passwords(source) as file:
+                shutil.copyfile(file, target)
 
 
 def example() -> str:

@@ -96,7 +96,7 @@ def read(number: int, image: bytes, folder: Path) -> Picture:
     try:
         return Picture.of(path)
     except DataError:
-        refuse(f"image {number} of the request is damaged or cut short")
+        refuse(f"image {number} of the request is damaged, cut short, or has pixels of a kind that no training reads")
 
 
 def answer(trained: Trained, planes: Held, path: Path) -> dict[str, Any]:

@@ -42,6 +42,8 @@ class ServeConfig:
         at_least("port", self.port, 0)
         if self.port > LAST_PORT:
             raise ConfigError(f"port={self.port}: ports go up to {LAST_PORT}. Give one from 1024 on, or 0 for any.")
+        if not self.host:
+            raise ConfigError("host is empty. Give host=127.0.0.1, or host=0.0.0.0 to be reached from other machines.")
         one_of("device", self.device.split(":")[0], DEVICES)
         check_stretch(self.stretch)
 

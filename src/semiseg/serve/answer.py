@@ -29,6 +29,7 @@ class Answer:
     """The pictures of an image and the files to download, all below one folder."""
 
     entry: Entry
+    remarks: list[str]  # what is odd about the image
     picture: Path
     overlay: Path
     downloads: list[Path]
@@ -51,7 +52,7 @@ def answer(system: System, upload: Path, folder: Path, cfg: PredictConfig) -> An
         raise SemisegError(for_readers(error, upload)) from error
     downloads = renamed(upload.stem, Path(cfg.out))
     overlay = next(path for path in downloads if path.stem.endswith("-overlay"))
-    return Answer(entries[0], folder / "picture.png", overlay, downloads)
+    return Answer(entries[0], done.first_remarks, folder / "picture.png", overlay, downloads)
 
 
 def check_format(upload: Path) -> None:

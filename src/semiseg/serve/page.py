@@ -40,7 +40,8 @@ def build_page(system: System, cfg: PredictConfig, folder: Path) -> gr.Blocks:
                 yield showing(problem=str(error))
                 return
             table = markup.shares(Path(upload).name, found.entry, system.classes)
-            yield showing("; ".join(found.entry.problems), table, found.picture, found.overlay, found.downloads)
+            said = "; ".join([*found.entry.problems, *found.remarks])
+            yield showing(said, table, found.picture, found.overlay, found.downloads)
 
     with gr.Blocks(title="semiseg", analytics_enabled=False, delete_cache=(LOOKED_AT, KEPT)) as page:
         gr.HTML(markup.about(system), elem_id="about", apply_default_css=False)

@@ -41,8 +41,8 @@ def bound(host: str, port: int) -> socket.socket:
         return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except OSError as error:
         raise ConfigError(
-            f"host={host} port={port} cannot be served: {error.strerror}. Give another port, such as port={port + 1}, "
-            "or host=127.0.0.1."
+            f"host={host} port={port} cannot be served: {error.strerror}. Give another port, or port=0 for any that is "
+            "free, or host=127.0.0.1."
         ) from error
 
 

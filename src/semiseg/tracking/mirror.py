@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 from semiseg.files import read_json, write_json
 from semiseg.tracking.connection import connect, get_run
 from semiseg.tracking.local import MetricsReader
-from semiseg.tracking.naming import entity_name, hide_password
+from semiseg.tracking.naming import entity_name, hide_password, without_passwords
 from semiseg.tracking.state import RUNNING, Stored, TrackingState
 
 if TYPE_CHECKING:
@@ -182,7 +182,8 @@ class Mirror:
             self._name_in_summary()
         for path in self.unsent_files():
             source, mark = path.relative_to(self.run_dir).as_posix(), fingerprint(path)
-            client.log_artifact(str(self.stored.run_id), str(path), self.state.files[source] or None)
+            with without_passwords(path) as file:
+                client.log_artifact(str(self.stored.run_id), str(file), self.state.files[source] or None)
             stored = Stored(self.stored.run_id, self.stored.files | {source: str(mark)})
             with self.state.changed():
                 self.state.stores = self.state.stores | {self._address: stored}

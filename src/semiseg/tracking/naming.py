@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from semiseg.errors import ConfigError
 
@@ -53,6 +55,18 @@ def cut(text: str) -> str:
     """`text` in at most PARAM_LENGTH characters."""
     note = f" ... (cut, {len(text)} characters)"
     return text if len(text) <= PARAM_LENGTH else text[: PARAM_LENGTH - len(note)] + note
+
+
+@contextmanager
+def without_passwords(path: Path) -> Iterator[Path]:
+    """The file, or a copy of the same name where it is a config with passwords of addresses in it."""
+    if path.suffix == ".yaml" and (shown := hide_password(text := path.read_text(encoding="utf-8"))) != text:
+        with TemporaryDirectory() as folder:
+            copy = Path(folder) / path.name
+            copy.write_text(shown, encoding="utf-8")
+            yield copy
+    else:
+        yield path
 
 
 def hide_password(text: str) -> str:
