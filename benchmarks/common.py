@@ -14,6 +14,7 @@ from semiseg.errors import SemisegError
 from semiseg.report.collect import read_run
 
 PROJECT = Path(__file__).resolve().parents[1]
+DUBAI = os.environ.setdefault("SEMISEG_DUBAI", str(PROJECT.parent / "shared" / "data" / "dubai-landcover"))
 Runner = Callable[[list[str], int], None]
 
 

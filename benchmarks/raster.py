@@ -28,6 +28,7 @@ from rich.console import Console
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
+from common import DUBAI, PROJECT
 from semiseg.config import settings
 from semiseg.data.classes import ClassMap
 from semiseg.data.masks import read_image
@@ -39,8 +40,6 @@ from semiseg.prediction.outputs import KINDS
 from semiseg.prediction.place import geo
 from semiseg.trained import System, load_predictor
 
-PROJECT = Path(__file__).resolve().parents[1]
-DATA = os.environ.get("SEMISEG_DUBAI", "../shared/data/dubai-landcover")
 SIDE, PATCHES, ROWS = 256, 400, 512  # of a patch; patches that are repeated; rows that are written at a time
 CLASSES = 7
 STRIDE = 16  # of the small network: its classes form areas, as those of a real one do
@@ -154,7 +153,7 @@ def main() -> None:
     arguments = sys.argv[1:]
     child = Path(arguments[1]) if arguments[:1] == ["--child"] else None
     given = dict(argument.split("=", 1) for argument in arguments[2 if child else 0 :])
-    side, root = int(given.pop("side", 4000)), Path(PROJECT, given.pop("data", DATA))
+    side, root = int(given.pop("side", 4000)), Path(PROJECT, given.pop("data", DUBAI))
     if child:
         predict(child, {key: int(value) if value.isdigit() else value for key, value in given.items()})
         return

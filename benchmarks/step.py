@@ -26,6 +26,7 @@ from omegaconf import OmegaConf
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from common import DUBAI
 from semiseg.cli import run_name
 from semiseg.config import conf_dir
 from semiseg.console import PlainConsole
@@ -34,8 +35,8 @@ from semiseg.engine.optim import build_optimizer
 from semiseg.run import Run
 from semiseg.run_folder import RunFolder
 
-SMALL = ["data=dubai", "model.encoder=resnet18", "trainer.crop_size=128", "trainer.batch_size=8", "aug=basic",
-         "pseudo_label.start_step=0", "trainer.eval_every=1000000"]  # fmt: skip
+SMALL = ["data=dubai", f"data.root={DUBAI}", "model.encoder=resnet18", "trainer.crop_size=128", "trainer.batch_size=8",
+         "aug=basic", "pseudo_label.start_step=0", "trainer.eval_every=1000000"]  # fmt: skip
 
 
 class Repeated:

@@ -98,6 +98,7 @@ def read_commands(page: str, lines: list[str]) -> Iterator[Command]:
             match = COMMAND.match(part)
             if match and "OVERRIDE" not in part and "KEY" not in part:
                 typed = re.split(r"\s{2,}|\s#", part[match.end() :])[0]
+                assert not re.search(r"(?<!\S)'(?!\S*\$\{)", typed), f"{typed}: single quotes are none to cmd.exe"
                 words = [word for word in shlex.split(typed) if word != "..."]
                 options = {n for n, word in enumerate(words) if word.startswith("-")}
                 values = {n + 1 for n in options if words[n] in ("--cfg", "--package", "--info")}

@@ -51,7 +51,7 @@ def explain(error: Exception, verb: str, overrides: list[str]) -> str:
     if "Ambiguous value" in text:
         return f"{text.splitlines()[0]}. Add -m to run each value: semiseg {verb} -m ..."
     if isinstance(error, OverrideParseException):
-        form = "KEY=VALUE, such as trainer.max_steps=500, and quote a value of special characters: 'KEY=\"a, b\"'"
+        form = "KEY=VALUE, such as trainer.max_steps=500, and quote a value of special characters: \"KEY='a, b'\""
         return f"{error.override!r} is no override; write {form}."
     return " ".join(text.split("\nConfig search path")[0].split())
 
@@ -142,7 +142,7 @@ def words(group: str, dirs: Collection[Path] = ()) -> list[str]:
 def unknown_word(group: str, word: str, text: str) -> str:
     """Names the words that a group takes; Hydra's own groups have more than conf/ shows, which its message lists."""
     if word.startswith("submitit_"):
-        return f"{group}={word} needs hydra-submitit-launcher: pip install 'semiseg[slurm]'"
+        return f'{group}={word} needs hydra-submitit-launcher: pip install -e ".[slurm]"'
     listed = re.findall(r"^\t([\w/]+)$", text, re.MULTILINE)
     return f"{group}={word}: there is no conf/{group}/{word}.yaml. {near(word, listed or words(group))}"
 

@@ -55,6 +55,7 @@ class Run:
         self.trainer = settings(TrainerConfig, config.trainer, "trainer")
         self.optim = settings(OptimConfig, config.optim, "optim")
         self.hardware = Hardware.of(self.trainer)
+        console.message(self.hardware.described())
         self.tracker: Tracker = build(config.tracking, "tracking")
         seed_everything(config.seed, self.trainer.deterministic)
         self.parts = builder.build_parts(config, self.optim)

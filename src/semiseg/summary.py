@@ -73,7 +73,7 @@ def provenance(run: Run) -> dict[str, Any]:
         "data_fingerprint": run.bundle.fingerprint(),
         "pools": {pool: len(getattr(run.bundle.pools, pool)) for pool in ("train", "val", "unlabeled")},
         "git_commit": git_commit(),
-        "command": " ".join(sys.argv),
+        "command": command(sys.argv),
         "versions": {"semiseg": __version__, "torch": torch.__version__, "python": platform.python_version()},
         "hardware": hardware_name(run.hardware.device),
     }

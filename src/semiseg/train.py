@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
@@ -22,14 +23,19 @@ def main(config: DictConfig) -> float:
 
     Raises a SemisegError for every mistake a user can make, before anything is overwritten.
     """
-    check_missing(config)
-    config.update(vars(settings(RunConfig, ungrouped(config), "")))  # before it is checked, `no` is a text and true
     hydra = HydraConfig.get()
-    original = Original.of(config)
-    if original is not None:
-        config = original.config_for(config, hydra.overrides.task)
     folder = RunFolder(Path(hydra.runtime.output_dir))
-    folder.open(config.resume)
+    try:
+        check_missing(config)
+        config.update(vars(settings(RunConfig, ungrouped(config), "")))  # before it is checked, `no` is a text and true
+        original = Original.of(config)
+        if original is not None:
+            config = original.config_for(config, hydra.overrides.task)
+        folder.open(config.resume)
+    except SemisegError:
+        with suppress(OSError):  # only an empty one can be removed: Hydra has made it
+            folder.path.rmdir()
+        raise
     console = make_console(log_file=folder.path / "log.txt")
     for text in folder.warnings:
         console.warning(text)

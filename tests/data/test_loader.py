@@ -129,6 +129,7 @@ def test_the_train_subset_is_fixed_and_of_the_size_asked_for(bundle):
 def test_workers_keep_opencv_to_one_thread(monkeypatch):
     monkeypatch.setattr(signal, "signal", lambda *_: None)  # what the workers ignore, the tests do not
     before = cv2.getNumThreads()
+    cv2.setNumThreads(2)
     try:
         init_worker(0)
         assert cv2.getNumThreads() <= 1

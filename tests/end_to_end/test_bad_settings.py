@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 
 @pytest.mark.parametrize(
@@ -38,6 +39,16 @@ def test_one_message(place, refused, typed: str, parts: list[str]):
     assert not place.run("run").path.exists()
 
 
+def test_a_network_that_finds_no_room_is_one_message(place, refused, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*arguments: object, **more: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
+
+    monkeypatch.setattr("semiseg.methods.SemiSupervised.to", full)
+    ended = place.train_small("name=run", "model=v3", "trainer.max_epochs=null")
+    refused(ended, "Out of memory before the first step", "hydra.launcher.n_jobs=1")
+    assert not place.run("run").path.exists()
+
+
 @pytest.mark.parametrize(
     ("typed", "part"),
     [
@@ -53,7 +64,10 @@ def test_wrong_values_are_found_before_the_data_is_read(place, refused, typed: s
 
 
 def test_a_missing_value_is_asked_for(place, refused):
-    refused(place.command("data=salak"), "data.root", "data.root=PATH")
+    refused(place.command("data=salak", "name=run"), "data.root", "data.root=PATH")
+    refused(place.command("experiment=distil", "name=run"), "pseudo_label.teacher_run=PATH")
+    refused(place.command("seed=abc", "name=run"), "seed")
+    assert not place.run("run").path.exists()
 
 
 def test_batches_of_one_are_refused_where_the_network_cannot_learn_from_them(place, refused):

@@ -8,7 +8,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from semiseg.engine.device import pick_device, pick_dtype
+from semiseg.engine.device import Hardware, pick_device, pick_dtype
+from semiseg.engine.settings import TrainerConfig
 from semiseg.errors import ConfigError
 
 
@@ -46,6 +47,22 @@ def test_memory_ends_where_the_gpus_does(monkeypatch: pytest.MonkeyPatch, system
     for name in ("cuda:0", "cpu"):
         pick_device(name)
     assert limits == expected
+
+
+@pytest.mark.parametrize(
+    ("build", "system", "hint"), [("13.2", "win32", False), (None, "win32", True), (None, "darwin", False)]
+)
+def test_a_pytorch_that_cannot_use_the_gpu_is_said_to_be_one(
+    monkeypatch: pytest.MonkeyPatch, build: str | None, system: str, hint: bool
+) -> None:
+    monkeypatch.setattr(torch.version, "cuda", build)
+    monkeypatch.setattr("semiseg.engine.device.sys", SimpleNamespace(platform=system))
+    said = Hardware.of(TrainerConfig(max_steps=1, device="cpu")).described()
+    assert said.startswith("Device: CPU, fp32.") and ("pytorch.org/get-started" in said) is hint
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ConfigError) as refused:
+        pick_device("cuda")
+    assert ("pytorch.org/get-started" in str(refused.value)) is hint
 
 
 def test_fp16_needs_a_gpu() -> None:

@@ -109,8 +109,9 @@ def check_keys(state: Mapping[str, Any], expected: Set[str], path: Path) -> None
     missing = sorted(expected - state.keys())
     if missing:
         raise CheckpointError(
-            f"{path} cannot be continued, it holds no {', '.join(missing)}. To start from its weights alone, save its "
-            "model_state as a file of its own and give that as restore_from=PATH."
+            f"{path} cannot be continued, it is of another program: it holds no {', '.join(missing)}. To start from "
+            'its weights alone, save them by themselves and give restore_from=weights.pth: python -c "import torch; '
+            f"torch.save(torch.load('{path.as_posix()}', weights_only=True)['model_state'], 'weights.pth')\""
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,13 @@ SHARE_OF_FREE = 0.95  # of the GPU's memory: CUDA itself takes some that PyTorch
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 
 
+def why_no_cuda() -> str:
+    """What is to be done where this PyTorch cannot use an NVIDIA GPU; empty where it can, and on a Mac."""
+    if torch.version.cuda is not None or torch.version.hip is not None or sys.platform == "darwin":
+        return ""
+    return "This PyTorch is built without CUDA; for an NVIDIA GPU install the one of pytorch.org/get-started/locally."
+
+
 def pick_device(name: str) -> torch.device:
     """`auto` takes CUDA, else MPS, else the CPU; what a GPU has free is then all that this process may take of it.
 
@@ -29,7 +37,9 @@ def pick_device(name: str) -> torch.device:
         name = next(kind for kind, there in available.items() if there)
     if not available[name.split(":")[0]]:
         valid = ", ".join(kind for kind, there in available.items() if there)
-        raise ConfigError(f"device={name}: PyTorch finds no such device here. Available: {valid}, auto.")
+        raise ConfigError(
+            f"device={name}: PyTorch finds no such device here. Available: {valid}, auto. {why_no_cuda()}".rstrip()
+        )
     device = torch.device(name)
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise ConfigError(f"device={name}: PyTorch finds {torch.cuda.device_count()} GPUs here, counted from cuda:0.")
@@ -81,6 +91,13 @@ class Hardware:
             workers = 0 if device.type == "cpu" else min(MOST_WORKERS, os.cpu_count() or 1)
         return cls(device, pick_dtype(trainer.precision, device), workers)
 
+    def described(self) -> str:
+        """For the log."""
+        device = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else self.device.type.upper()
+        precision = next(name for name, dtype in DTYPES.items() if dtype == self.dtype)
+        hint = why_no_cuda() if self.device.type == "cpu" else ""
+        return f"Device: {device}, {precision}. {hint}".rstrip()
+
 
 def seed_everything(seed: int, deterministic: bool) -> None:
     """Seed Python, NumPy and PyTorch on every device; optionally ask PyTorch for deterministic kernels."""
@@ -125,7 +142,5 @@ def peak_memory_mib(device: torch.device) -> float:
         import psutil
 
         return psutil.Process().memory_info().peak_wset / 2**20  # pyright: ignore[reportAttributeAccessIssue]
-    import sys
-
     unit = 2**20 if sys.platform == "darwin" else 2**10
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit

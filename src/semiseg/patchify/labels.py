@@ -118,7 +118,7 @@ def read_vector(path: Path) -> tuple[Mapping[str, Any], NDArray[Any], dict[str, 
         import shapely
         from pyogrio.raw import read
     except ImportError as error:
-        raise ConfigError("polygons= needs pyogrio and shapely: pip install 'semiseg[geo]'") from error
+        raise ConfigError('polygons= needs pyogrio and shapely: pip install -e ".[geo]"') from error
     if not path.exists():
         raise DataError(f"polygons={path} does not exist. Give a GeoJSON, Shapefile or GeoPackage.")
     try:

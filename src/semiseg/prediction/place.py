@@ -22,7 +22,7 @@ def geo() -> ModuleType:
         import rasterio.warp
         import rasterio.windows
     except ImportError as error:
-        raise ConfigError("GeoTIFF, rasters and polygons need rasterio: pip install 'semiseg[geo]'") from error
+        raise ConfigError('GeoTIFF, rasters and polygons need rasterio: pip install -e ".[geo]"') from error
     # A picture without a place on Earth is an ordinary input here.
     warnings.filterwarnings("ignore", category=rasterio.errors.NotGeoreferencedWarning)
     return rasterio

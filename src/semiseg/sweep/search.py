@@ -164,7 +164,7 @@ def import_optuna() -> Any:
     try:
         import optuna
     except ImportError as error:
-        raise ConfigError(f"hydra/sweeper=optuna needs Optuna ({error}): pip install 'semiseg[sweep]'") from error
+        raise ConfigError(f'hydra/sweeper=optuna needs Optuna ({error}): pip install -e ".[sweep]"') from error
     return optuna
 
 
