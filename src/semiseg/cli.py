@@ -131,7 +131,8 @@ def unwritable(error: OSError, verb: str) -> str | None:
         return None
     what = "A file" if error.filename is None else shown(error.filename)
     if error.errno == errno.ENAMETOOLONG:
-        return f"{what}: {error.strerror}. Give short words for experiment_name= and name=."
+        shorter = "Give short words for experiment_name= and name=" if verb == "train" else "Give it a shorter name"
+        return f"{what}: {error.strerror}. {shorter}."
     space = "Free space, or give" if error.errno in DISK else "Give"
     return f"{what}: {error.strerror}. {space} a folder that can be written with {OUT.get(verb, 'out')}=PATH."
 

@@ -65,7 +65,8 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object], durable: 
     Raises what `write` raises, and OSError; the old file is then untouched.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}.part")
+    # The name may be as long as one can be, and its end tells the part from others.
+    part = path.with_name(f"{path.name[:40]}.{os.getpid()}-{threading.get_ident()}.part")
     try:
         with part.open("wb") as file:
             write(file)

@@ -107,7 +107,7 @@ def test_every_split_has_its_patches(evaluate: Evaluate, trained_run: Path, tmp_
     other = labelled_folder(tmp_path / "other")
     assert sources("test", "data=folder", f"data.root={other.as_posix()}") == ["x", "y"]
     mapping = (tmp_path / "out" / "class_mapping.csv").read_text(encoding="utf-8")
-    assert mapping.splitlines()[:2] == ["class_name,class_color", '"soil",10 10 10']
+    assert mapping.splitlines()[:2] == ["class_name,class_color", "soil,10 10 10"]
 
 
 @without_figures

@@ -88,7 +88,10 @@ def test_sizes_and_crop(make_inspection: MakeInspection, salak_root: Path, lists
     inspection = make_inspection(crop_size=32, **lists)
     assert inspection.sizes == [(32, 32, 23), (40, 24, 1)]
     assert inspection.smaller_than_crop == 1
-    assert any("1 of 24 images are smaller" in text and "crop_size=24" in text for text in inspection.warnings)
+    (said,) = (text for text in inspection.warnings if "1 of 24 images are smaller" in text)
+    assert said.endswith("aug.pad=true")  # a crop of 24 is none that can be
+    larger = make_inspection(crop_size=64, **lists)
+    assert larger.smaller_than_crop == 24 and not any("trainer.crop_size=24" in text for text in larger.warnings)
     assert make_inspection(crop_size=24, **lists).smaller_than_crop == 0
 
 

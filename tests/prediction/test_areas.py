@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from semiseg.data.classes import ClassMap
+from semiseg.errors import SemisegError
 from semiseg.prediction.areas import count_classes, measure, write_areas
 from semiseg.prediction.outputs import overview_factors, write_raster
 from semiseg.prediction.place import Place
@@ -186,6 +188,49 @@ def test_polygons_in_degrees_are_those_that_are_carried_over_one_by_one(east: fl
 def flat(nested: Any) -> list[float]:
     """The numbers in lists of lists."""
     return [number for part in nested for number in flat(part)] if isinstance(nested, list | tuple) else [nested]
+
+
+def test_the_corners_of_a_map_of_the_world_are_left_out(tmp_path: Path):
+    """Of a Mollweide projection: they lie nowhere on Earth."""
+    classes = np.zeros((40, 80), dtype=np.uint8)
+    classes[:, 40:] = 1
+    classes[:3, :3] = 1
+    half = 18_040_095.7
+    world = place("ESRI:54009", half / 40, 0, -half, 0, -half / 40, half / 2)
+    write_polygons(tmp_path / "a.geojson", tmp_path / "a.gpkg", planes_of(classes), world, MAPPING, 0)
+    features = json.loads((tmp_path / "a.geojson").read_text(encoding="utf-8"))["features"]
+    assert len(features) < 3 and (tmp_path / "a.gpkg").is_file()
+
+
+@pytest.mark.parametrize(("smallest", "polygons"), [(50, 4), (100_000, 6)])
+def test_blocks_smaller_than_the_smallest_polygon_are_sieved_as_far_as_can_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, smallest: int, polygons: int
+):
+    """One of the four blocks has two specks, which join what is larger than the limit: in the second case nothing is."""
+    monkeypatch.setattr("semiseg.prediction.polygons.BLOCK", 32)
+    classes = np.zeros((36, 33), dtype=np.uint8)
+    classes[3, 4] = classes[20, 7] = 1
+    write_polygons(tmp_path / "a.geojson", None, planes_of(classes), None, MAPPING, smallest)
+    assert len(json.loads((tmp_path / "a.geojson").read_text(encoding="utf-8"))["features"]) == polygons
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such limit")
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.9, 0.99])
+def test_a_raster_that_did_not_fit_on_the_disk_is_none(tmp_path: Path, share: float):
+    import resource
+
+    planes = planes_of(np.random.default_rng(0).integers(0, 2, (700, 700), dtype=np.uint8))
+    somewhere = place("EPSG:32749", 10, 0, 430_000, 0, -10, 9_160_000)
+    write_raster(tmp_path / "whole.tif", planes, CLASSES, somewhere, None)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    room = int(share * (tmp_path / "whole.tif").stat().st_size)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, hard))
+    try:
+        with pytest.raises(SemisegError, match=r"a\.tif could not be written whole\. Free space"):
+            write_raster(tmp_path / "a.tif", planes, CLASSES, somewhere, None)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert [path.name for path in tmp_path.iterdir()] == ["whole.tif"]
 
 
 def test_polygons_are_the_pixels_of_their_class(tmp_path: Path):

@@ -81,7 +81,7 @@ def test_the_command_can_be_pasted_whatever_the_path(trained_run: Path, tmp_path
     with pytest.raises(ConfigError) as refused:
         load_predictor(folder, CPU, "onnx")
     words = shlex.split(str(refused.value).partition("Write it first: ")[2])
-    assert words == ["semiseg", "export", f'run="{folder.as_posix()}"']
+    assert words == ["semiseg", "export", f"run='{folder.as_posix()}'"]
 
 
 def test_weights_and_folders_without_a_run_have_no_onnx_file(exported: Path, tmp_path: Path):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from semiseg.errors import SemisegError
 from semiseg.prediction.mosaic import Mosaic, decide
 from semiseg.prediction.planes import CLASSES, Held, Part
 from semiseg.prediction.tiling import lay_out
@@ -95,6 +96,16 @@ def test_a_part_file_keeps_finished_rows_for_the_same_settings_only(tmp_path: Pa
     np.testing.assert_array_equal(again.read(0, 1, 5), np.concatenate([strip[0, 1:], strip[0, :2] + 100]))
     np.testing.assert_array_equal(again.read(1, 3, 6), strip[1] + 100)
     assert Part(tmp_path / "a.part", 7, 5, key="other").rows == 0
+    assert Part(tmp_path / "a.part", 7, 5, key="one").rows == 0  # the other one has emptied it
+
+
+def test_a_part_file_that_was_cut_is_not_read_as_class_0(tmp_path: Path):
+    part = Part(tmp_path / "a.part", 7, 5, key="one")
+    part.write(0, np.ones((2, 7, 5), dtype=np.uint8))
+    part.path.write_bytes(part.path.read_bytes()[:50])
+    assert part.read(0, 0, 7).all()
+    with pytest.raises(SemisegError, match=r"a\.part lost some of what was predicted"):
+        part.read(1, 0, 7)
 
 
 def test_planes_in_memory_and_on_disk_are_the_same(tmp_path: Path):

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import time
 import tracemalloc
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
 
 from semiseg.errors import SemisegError
+from semiseg.prediction import reading
 from semiseg.prediction.images import Picture, Source
 from semiseg.prediction.inputs import Item
 from semiseg.prediction.mosaic import decide
@@ -79,12 +83,33 @@ def test_images_of_all_sizes_are_each_predicted_as_a_whole(toy, picture):
 
 @pytest.mark.parametrize(
     ("batch", "said"),
-    [(4, "Call again with batch=2 or less: images"), (1, "Call again with tile=32 or less and another out=")],
+    [(4, "Call again with batch=2 or less: images"), (1, "Call again with tile=32 overlap=8 and another out=")],
 )
 def test_memory_that_does_not_suffice_is_told_with_what_to_call_instead(toy, picture, batch: int, said: str):
     toy.probabilities = lambda images: (_ for _ in ()).throw(torch.OutOfMemoryError("CUDA out of memory."))
     with pytest.raises(SemisegError, match=f"Out of memory with tile=64 batch={batch}. {said}"):
         predict(toy, {"a": Picture(picture)}, Tiling(64, 16, batch))
+
+
+def test_large_images_behind_small_ones_are_not_all_read_ahead(monkeypatch, tmp_path):
+    """By the sizes in their headers: the small ones alone would let any number ahead."""
+    sizes = {f"{n}": (40, 40) if n < 10 else (400, 500) for n in range(30)}
+    for name, size in sizes.items():
+        cv2.imwrite(str(tmp_path / f"{name}.png"), np.zeros((*size, 3), dtype=np.uint8))
+    monkeypatch.setattr(reading, "READ_AHEAD_BYTES", 4 * 3 * 400 * 500)
+    items = [Item(name, tmp_path / f"{name}.png") for name in sizes]
+    taken, ahead = 0, []
+
+    def opened(item: Item) -> int:
+        ahead.append(int(item.name) - taken)
+        return int(item.name)
+
+    with ThreadPoolExecutor(2) as pool:
+        for number in reading.prefetched(pool, opened, items, lambda: 64, reading.decoded_bytes):
+            assert number == taken
+            time.sleep(0.002)
+            taken += 1
+    assert taken == 30 and max(ahead[:10]) > 5 and max(ahead[14:]) <= 6
 
 
 def test_batches_are_full_across_images_of_one_size(toy, picture):

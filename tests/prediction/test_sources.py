@@ -151,6 +151,24 @@ def test_a_file_that_is_no_raster_is_named(tmp_path):
         open_source(path)
 
 
+def test_a_stretch_that_would_do_nothing_is_refused(tmp_path, picture):
+    cv2.imwrite(str(tmp_path / "deep.png"), picture.astype(np.uint16) * 16)
+    cv2.imwrite(str(tmp_path / "plain.png"), picture)
+    with pytest.raises(DataError, match=r"deep\.png has 16 bits, and stretch= is for rasters alone"):
+        open_source(tmp_path / "deep.png", stretch=[0, 4095])
+    assert open_source(tmp_path / "deep.png").height == open_source(tmp_path / "plain.png", stretch=[0, 4095]).height
+
+
+def test_a_raster_that_is_gone_is_a_hole_with_a_reason(make_raster, picture):
+    path = make_raster(image=picture)
+    source = Raster(path)
+    source.close()
+    path.unlink()
+    _, valid = source.read(0, 0, 20, 30)
+    assert valid is not None and not valid.any() and source.thumbnail(10, 12).shape == (10, 12, 3)
+    assert source.problems == ["it could not be opened again while it was predicted"]
+
+
 def test_a_transparent_png_has_holes(tmp_path, picture):
     alpha = np.full((150, 210, 1), 255, dtype=np.uint8)
     alpha[:10] = 0
@@ -177,5 +195,5 @@ def test_rasterio_is_asked_for_in_one_line(monkeypatch, tmp_path):
 
     geo.cache_clear()
     monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(ConfigError, match=r"pip install 'semiseg\[geo\]'"):
+    with pytest.raises(ConfigError, match=r'pip install -e "\.\[geo\]"'):
         open_source(tmp_path / "flight.tif")

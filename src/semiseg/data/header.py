@@ -7,8 +7,10 @@ memory of the machine. So the size is read first, which takes a PNG or JPEG a fe
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
+HEADER_BYTES = 2**16
 JPEG_SIZES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # markers of a frame; the three are tables
 JPEG_ALONE = frozenset((0x00, 0x01, *range(0xD0, 0xD8)))  # markers without a length behind them
 JPEG_DATA = (0xDA, 0xD9)  # from here on there is no frame any more
@@ -29,6 +31,17 @@ class Header(NamedTuple):
     palette: bool = False  # PNG and TIFF: pixels are indices
     turned: bool = False  # TIFF: stored in another orientation than upright
     loose_alpha: bool = False  # TIFF of 8 bits: colours are not multiplied with the alpha channel yet
+
+
+def header_of(path: Path) -> Header | None:
+    """The header of a file by its first HEADER_BYTES, None where they do not hold one."""
+    if not path.is_file():  # nor a pipe, which would be waited for
+        return None
+    try:
+        with path.open("rb") as file:
+            return read_header(file.read(HEADER_BYTES))
+    except OSError:  # told when the image is read
+        return None
 
 
 def read_header(data: bytes) -> Header | None:

@@ -60,6 +60,9 @@ class RunConfig:
         check_folder_name("experiment_name", self.experiment_name)
 
 
+SMALLEST_CROP = 32  # pixels
+
+
 @dataclass
 class TrainerConfig:
     """The loop (`trainer.*`)."""
@@ -99,7 +102,7 @@ class TrainerConfig:
             at_least(f"trainer.{name}", getattr(self, name), 1)
         for name in ("save_every", "save_latest_every", "log_every", "max_bad_steps"):
             at_least(f"trainer.{name}", getattr(self, name), 1)
-        at_least("trainer.crop_size", self.crop_size, 32)
+        at_least("trainer.crop_size", self.crop_size, SMALLEST_CROP)
         at_least("trainer.num_workers", self.num_workers, 0, optional=True)
         for name, most in MOST.items():
             at_most(f"trainer.{name}", getattr(self, name), most)

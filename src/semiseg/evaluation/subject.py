@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,8 +80,10 @@ def data_of(config: DictConfig, run: System, typed: Collection[str], out: Path) 
 
 def write_classes(path: Path, classes: ClassMap) -> None:
     """A class mapping, as the data layouts read it."""
-    rows = [f'"{name}",{" ".join(map(str, color))}' for name, color in zip(classes.names, classes.colors, strict=True)]
-    write_text(path, "\n".join(["class_name,class_color", *rows]) + "\n")
+    text = io.StringIO()
+    rows = zip(classes.names, (" ".join(map(str, color)) for color in classes.colors), strict=True)
+    csv.writer(text, lineterminator="\n").writerows([("class_name", "class_color"), *rows])
+    write_text(path, text.getvalue())
 
 
 def every_mask(data: DictConfig) -> DataBundle:

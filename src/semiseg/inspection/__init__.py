@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from semiseg.builder import build_bundle
 from semiseg.config import check_missing, settings
 from semiseg.data.build import DataBundle
-from semiseg.engine.settings import at_least
+from semiseg.engine.settings import SMALLEST_CROP, at_least
 from semiseg.errors import DataError
 from semiseg.files import write_bytes, write_json
 from semiseg.inspection.examples import contact_sheet
@@ -39,7 +39,7 @@ class InspectConfig:
 
     def __post_init__(self) -> None:
         at_least("sample", self.sample, 0, optional=True)
-        at_least("trainer.crop_size", self.crop_size, 32)
+        at_least("trainer.crop_size", self.crop_size, SMALLEST_CROP)
 
 
 def main(config: DictConfig) -> int:
@@ -59,7 +59,7 @@ def main(config: DictConfig) -> int:
     overrides = training_overrides(list(HydraConfig.get().overrides.task))
     if inspection.scan.problems:
         raise DataError(conclusion(inspection, overrides))
-    if inspection.smaller_than_crop:
+    if inspection.smaller_than_crop and "aug=resize" not in overrides:  # which fills nothing up
         overrides.append("aug.pad=true")
     say(terminal, f"No problem found. Next: {train_command(overrides)}", style="bold")
     return 0

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from semiseg.data.build import DataBundle
 from semiseg.data.frequency import balanced_weights
 from semiseg.data.split import Patches
+from semiseg.engine.settings import SMALLEST_CROP
 from semiseg.inspection.scan import Scan
 
 
@@ -101,10 +102,10 @@ class Inspection:
                 found.append(f"no {pool} mask shows {', '.join(absent)}")
         if self.smaller_than_crop:
             smallest = min(min(width, height) for width, height, _ in self.sizes)
+            smaller = f", or use trainer.crop_size={smallest}" if smallest >= SMALLEST_CROP else ""
             found.append(
                 f"{self.smaller_than_crop:,} of {sum(count for *_, count in self.sizes):,} images are smaller than "
-                f"trainer.crop_size={self.crop_size}: fill them up with aug.pad=true, or use "
-                f"trainer.crop_size={smallest}"
+                f"trainer.crop_size={self.crop_size}: fill them up with aug.pad=true{smaller}"
             )
         return found
 

@@ -20,6 +20,7 @@ from semiseg.engine.settings import at_least
 from semiseg.errors import ConfigError, DataError
 from semiseg.evaluation.subject import write_classes
 from semiseg.files import write_json
+from semiseg.overrides import override
 from semiseg.patchify.assemble import SOURCES, assemble
 from semiseg.patchify.cut import FOLDER, BaseImage, Counts, Cutter, source_name
 from semiseg.patchify.labels import Labels, Masked, Polygons, find_masks, outside_id
@@ -166,7 +167,7 @@ class Patchify:
         empty = f", {total.empty:,} without any data left out" if total.empty else ""
         cut = f"{total.written:,} patches of {counted(images, 'base image')}"
         say(self.terminal, f"{cut}, {total.labeled:,} with a mask{empty}.")
-        data = f"data=salak data.root={self.out}"
+        data = f"data=salak {override('data.root', self.out.as_posix())}"
         train, predict = f"Train on it with: semiseg train {data}", f"semiseg predict run=RUN {data} split=all out=PATH"
         say(self.terminal, f"Written: {self.out}. {train if total.labeled else f'Predict it with: {predict}'}")
         if self.failed:

@@ -33,7 +33,8 @@ def assemble(predictions: Path, patches: Path, out: Path) -> list[Path]:
     cut, images = read_sources(patches)
     classes = read_class_mapping(patches / "class_mapping.csv")
     files = {spot: path for path in sorted(predictions.rglob("*.png")) if (spot := Spot.of(path.stem)) is not None}
-    found = [image for image in images if any(spot.source == image.source for spot in files)]
+    predicted = {spot.source for spot in files}
+    found = [image for image in images if image.source in predicted]
     if not found:
         raise DataError(
             f"{predictions} holds no predicted patch of the {len(images)} base images of {patches}. Give the folder "

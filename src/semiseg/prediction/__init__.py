@@ -193,7 +193,9 @@ class Prediction:
         """Write the files of an image, then its line in the record."""
         entry = self.outputs.write(job)
         if job.item.name in self.explained:
-            explain_job(self.picture(job.item), job, self.trained.classes, self.thresholds)
+            problem = explain_job(self.picture(job.item), job, self.trained.classes, self.thresholds)
+            if problem is not None:
+                self.say(f"Drawn without its truth: {str(problem).replace(SKIPPING, '')}", style="yellow")
         job.source.close()
         self.record.add(entry)
         if isinstance(job.planes, Part):

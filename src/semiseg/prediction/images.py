@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from semiseg.data.header import header_of
 from semiseg.data.masks import read_image
+from semiseg.errors import DataError
 from semiseg.prediction.place import Place
 
 UInt8 = NDArray[np.uint8]
@@ -59,8 +62,10 @@ class Picture(Source):
         return np.asarray(cv2.resize(self.image, (width, height), interpolation=cv2.INTER_AREA), dtype=np.uint8)
 
     @classmethod
-    def of(cls, path: Path) -> Picture:
-        """Raises DataError for a file that cannot be decoded."""
+    def of(cls, path: Path, stretch: Sequence[float] | None = None) -> Picture:
+        """Raises DataError for a file that cannot be decoded, and for 16 bits where `stretch` names their range."""
+        if stretch is not None and (header := header_of(path)) is not None and header.bits > 8:
+            raise DataError(f"{path} has {header.bits} bits, and stretch= is for rasters alone: save it as TIFF.")
         return cls(read_image(path), transparency(path))
 
 

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -91,11 +92,21 @@ def _name(file: Path, stems: Counter[str]) -> str:
 
 
 def _images_below(folder: Path, left_out: Sequence[Path]) -> Iterator[Path]:
-    suffixes = (*IMAGE_SUFFIXES, *_more_suffixes())
-    for parent, folders, names in os.walk(folder, followlinks=True):
+    """Each folder once, whatever links lead to it. Raises DataError for one that cannot be read."""
+    suffixes, seen = (*IMAGE_SUFFIXES, *_more_suffixes()), {*left_out, folder.resolve()}
+    for parent, folders, names in os.walk(folder, followlinks=True, onerror=_refuse):
         here = Path(parent)
-        folders[:] = [name for name in folders if (here / name).resolve() not in left_out]
+        inside = {name: (here / name).resolve() for name in sorted(folders)}
+        folders[:] = []
+        for name, place in inside.items():
+            if place not in seen:
+                seen.add(place)
+                folders.append(name)
         yield from (here / name for name in names if name.lower().endswith(suffixes) and not name.startswith("."))
+
+
+def _refuse(error: OSError) -> NoReturn:
+    raise DataError(f"{error.filename} cannot be read ({error.strerror}). Mend its permissions, or leave it out.")
 
 
 def _more_suffixes() -> tuple[str, ...]:

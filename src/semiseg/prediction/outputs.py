@@ -12,12 +12,13 @@ from PIL import Image
 
 from semiseg.contracts import IGNORE_INDEX
 from semiseg.data.classes import ClassMap
+from semiseg.errors import SemisegError
 from semiseg.files import move_over, write_bytes
 from semiseg.inspection.sheet import overlay
 from semiseg.prediction.areas import count_classes, measure
 from semiseg.prediction.images import Source
 from semiseg.prediction.inputs import Item
-from semiseg.prediction.place import Place, geo
+from semiseg.prediction.place import Place, gdal_errors, geo
 from semiseg.prediction.planes import CLASSES, CONFIDENCE, STRIP_ROWS, Planes
 from semiseg.prediction.polygons import has_geopackage, write_polygons
 from semiseg.prediction.reading import Job
@@ -73,7 +74,7 @@ class Outputs:
             has_crs = source.place is not None and source.place.crs is not None
             geopackage = paths["polygons"].with_suffix(".gpkg") if has_crs and has_geopackage() else None
             write_polygons(paths["polygons"], geopackage, planes, source.place, self.classes, self.smallest_polygon)
-        made_of = stamp(job.item.path)
+        made_of = stamp(job.item.path) if job.item.path.is_file() else ""  # it may have gone meanwhile
         scale = measure(source.place, source.height, source.width)
         pixels, hectares = count_classes(planes, self.classes.num_classes, scale)
         method = PIXELS if scale is None else scale.method
@@ -102,26 +103,68 @@ def write_picture(path: Path, planes: Planes, plane: int, place: Place | None, p
 
 
 def write_raster(path: Path, planes: Planes, plane: int, place: Place | None, palette: Palette) -> None:
-    """A tiled, compressed GeoTIFF with overviews, in the place of its source."""
-    rasterio = geo()
+    """A tiled, compressed GeoTIFF with overviews, in the place of its source.
+
+    It is read again before it gets its name, because GDAL keeps to itself what goes wrong when it closes a file, such
+    as a full disk. Raises SemisegError where it does not hold what was written.
+    """
     assert place is not None
     aside = path.with_name(f"unfinished-{path.name}")
     aside.parent.mkdir(parents=True, exist_ok=True)
-    profile = RASTER | place.profile
-    with rasterio.open(
-        aside, "w", height=planes.height, width=planes.width, num_threads="all_cpus", **profile
-    ) as raster:
+    try:
+        _draw_raster(aside, planes, plane, place, palette)
+        whole = _holds(aside, planes, plane)
+    except gdal_errors():
+        whole = False
+    if not whole:
+        aside.unlink(missing_ok=True)
+        raise SemisegError(
+            f"{path} could not be written whole. Free space there, or give another folder with out=, and call again: "
+            "images that are finished are not predicted again."
+        )
+    move_over(aside, path)
+
+
+def _draw_raster(path: Path, planes: Planes, plane: int, place: Place, palette: Palette) -> None:
+    rasterio = geo()
+    profile = RASTER | place.profile | {"height": planes.height, "width": planes.width}
+    with rasterio.open(path, "w", num_threads="all_cpus", **profile) as raster:
         if palette is not None:
             raster.write_colormap(1, palette | {IGNORE_INDEX: (0, 0, 0, 0)})
         raster.set_band_description(1, "class" if palette else "confidence in percent")
         for top, strip in planes.strips(plane):
             raster.write(strip, 1, window=rasterio.windows.Window(0, top, planes.width, len(strip)))
-    factors = overview_factors(planes.height, planes.width)
-    if factors:
+    if factors := overview_factors(planes.height, planes.width):
         way = rasterio.enums.Resampling.nearest if palette else rasterio.enums.Resampling.average
-        with rasterio.open(aside, "r+") as raster:
+        with rasterio.open(path, "r+") as raster:
             raster.build_overviews(factors, way)
-    move_over(aside, path)
+
+
+def _holds(path: Path, planes: Planes, plane: int) -> bool:
+    """Whether a raster reads as the plane that it was made of, and has all its overviews."""
+    rasterio = geo()
+    with rasterio.open(path, num_threads="all_cpus") as raster:
+        for top, strip in planes.strips(plane):
+            window = rasterio.windows.Window(0, top, planes.width, len(strip))
+            if not np.array_equal(raster.read(1, window=window), strip):
+                return False
+        levels = len(raster.overviews(1))
+    wanted = len(overview_factors(planes.height, planes.width))
+    return levels == wanted and all(_has_overview(path, level) for level in range(levels))
+
+
+def _has_overview(path: Path, level: int) -> bool:
+    """Whether every block of an overview lies within the file."""
+    end = path.stat().st_size
+    with geo().open(path) as raster, geo().open(path, overview_level=level) as overview:
+        for (row, column), _ in overview.block_windows(1):
+            offset, size = (
+                raster.get_tag_item(f"BLOCK_{what}_{column}_{row}", "TIFF", bidx=1, ovr=level)
+                for what in ("OFFSET", "SIZE")
+            )
+            if offset is None or size is None or int(offset) + int(size) > end:
+                return False
+    return True
 
 
 def overview_factors(height: int, width: int) -> list[int]:

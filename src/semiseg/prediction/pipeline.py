@@ -66,7 +66,8 @@ def out_of_memory(tiling: Tiling) -> SemisegError:
     """What to call with instead."""
     remedy = f"batch={tiling.batch // 2} or less: images that are finished are not predicted again"
     if tiling.batch == 1:
-        remedy = f"tile={tiling.tile // 2} or less and another out=: a folder holds predictions of one size of tiles"
+        tile, overlap = tiling.tile // 2, min(tiling.overlap, tiling.tile // 8)
+        remedy = f"tile={tile} overlap={overlap} and another out=: a folder holds predictions of one size of tiles"
     return SemisegError(f"Out of memory with tile={tiling.tile} batch={tiling.batch}. Call again with {remedy}.")
 
 

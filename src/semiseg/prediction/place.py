@@ -28,6 +28,13 @@ def geo() -> ModuleType:
     return rasterio
 
 
+def gdal_errors() -> tuple[type[Exception], ...]:
+    """What comes of GDAL through rasterio, which has an error of its own for some of it only."""
+    from rasterio._err import CPLE_BaseError  # named nowhere else
+
+    return geo().errors.RasterioError, CPLE_BaseError, SystemError, TypeError
+
+
 @dataclass(frozen=True)
 class Place:
     """Where a raster lies: rasterio's CRS (None without one), affine transform and ground control points.

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from semiseg.errors import SemisegError
 from semiseg.files import write_json
 
 UInt8 = NDArray[np.uint8]
@@ -81,6 +82,7 @@ class Part(Planes):
         except (OSError, ValueError, KeyError, TypeError):  # none yet, or a damaged one
             pass
         self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.state.unlink(missing_ok=True)  # first: it speaks of what is emptied now
         self.path.write_bytes(b"")
         return 0
 
@@ -88,7 +90,8 @@ class Part(Planes):
         rows = np.empty((bottom - top, self.width), dtype=np.uint8)
         with self.path.open("rb") as file:
             file.seek((plane * self.height + top) * self.width)
-            file.readinto(rows.data)
+            if file.readinto(rows.data) != rows.nbytes:
+                raise SemisegError(f"{self.path} lost some of what was predicted. Remove it, and call again.")
         return rows
 
     def write(self, top: int, strip: UInt8) -> None:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from semiseg.contracts import IGNORE_INDEX
 from semiseg.data.classes import ClassMap
 from semiseg.files import move_over, write_atomically
-from semiseg.prediction.place import Place, geo
+from semiseg.prediction.place import Place, gdal_errors, geo
 from semiseg.prediction.planes import CLASSES, Planes
 
 BLOCK = 4096  # pixels a side: polygons are cut at its edges, so that a raster of any size takes the same memory
@@ -38,8 +38,9 @@ def areas(planes: Planes, place: Place | None, smallest: int) -> Iterator[list[A
         for left in range(0, planes.width, BLOCK):
             block = np.ascontiguousarray(strip[:, left : left + BLOCK])
             seen = block != IGNORE_INDEX
-            if smallest > 1 and seen.any():
-                block = features.sieve(block, smallest, mask=seen)
+            size = min(smallest, block.size - 1)  # larger ones GDAL does not take
+            if size > 1 and seen.any():
+                block = features.sieve(block, size, mask=seen)
             found = features.shapes(block, mask=seen, transform=place.window_transform(left, top))
             yield [Area(geometry, int(class_id)) for geometry, class_id in found]
 
@@ -67,6 +68,8 @@ def write_polygons(
             geometries = [area.geometry for area in block]
             placed = in_degrees(crs, geometries) if crs is not None and geometries else geometries
             for area, geometry in zip(block, placed, strict=True):
+                if geometry is None:
+                    continue
                 feature = {"type": "Feature", "properties": properties(area, classes), "geometry": wound(geometry)}
                 file.write(separator + json.dumps(feature, ensure_ascii=False).encode())
                 separator = b",\n"
@@ -77,22 +80,33 @@ def write_polygons(
         move_over(aside, geopackage)
 
 
-def in_degrees(crs: Any, geometries: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+def in_degrees(crs: Any, geometries: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any] | None]:
     """Polygons in longitude and latitude, to DIGITS, one after the other: lists of all points would fill the memory.
 
-    All points at once are ten times as fast as polygon by polygon, which is left to blocks that may have to be cut at
-    the antimeridian, and to those of which a corner is nowhere on Earth.
+    None for one that is not wholly on Earth, as at the corners of a map of the world. All points at once are ten times
+    as fast as polygon by polygon, which is left to blocks that may have to be cut at the antimeridian, and to those of
+    which a corner is nowhere on Earth.
     """
     warp = geo().warp
     points, starts, polygons = flattened(geometries)
-    degrees = np.stack(warp.transform(crs, WGS84, points[:, 0], points[:, 1])[:2], axis=1)
+    try:
+        degrees = np.stack(warp.transform(crs, WGS84, points[:, 0], points[:, 1])[:2], axis=1)
+    except gdal_errors():
+        degrees = np.full((1, 2), np.nan)
     if not np.isfinite(degrees).all() or np.ptp(degrees[:, 0]) > HALF_TURN:
-        yield from warp.transform_geom(crs, WGS84, list(geometries), precision=DIGITS)
+        yield from (_in_degrees_or_none(crs, geometry) for geometry in geometries)
         return
     degrees = degrees.round(DIGITS)
     for first, last in pairwise(polygons):
         rings = [degrees[start:end].tolist() for start, end in pairwise(starts[first : last + 1])]
         yield {"type": "Polygon", "coordinates": rings}
+
+
+def _in_degrees_or_none(crs: Any, geometry: dict[str, Any]) -> dict[str, Any] | None:
+    try:
+        return geo().warp.transform_geom(crs, WGS84, geometry, precision=DIGITS)
+    except gdal_errors():
+        return None
 
 
 def flattened(geometries: Sequence[dict[str, Any]]) -> tuple[NDArray[np.float64], list[int], list[int]]:

@@ -62,6 +62,9 @@ class Raster(Source):
             image, valid = self._read_window(top, left, height, width)
         except geo().errors.RasterioError:
             image, valid = self._read_blocks(top, left, height, width)
+        except DataError:
+            self._note("it could not be opened again while it was predicted")
+            image, valid = np.zeros((height, width, 3), dtype=np.uint8), np.zeros((height, width), dtype=np.bool_)
         image[~valid] = 0
         return image, None if valid.all() else valid
 
@@ -92,7 +95,7 @@ class Raster(Source):
         way = rasterio.enums.Resampling.nearest if self.palette is not None else rasterio.enums.Resampling.average
         try:
             return self._to_rgb(self._dataset().read(self.bands, out_shape=shape, resampling=way))
-        except rasterio.errors.RasterioError:  # of the blocks that `read` named
+        except (rasterio.errors.RasterioError, DataError):  # of the blocks that `read` named
             return np.full((height, width, 3), 128, dtype=np.uint8)
 
     def close(self) -> None:

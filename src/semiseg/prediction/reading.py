@@ -13,11 +13,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from semiseg.data.header import header_of
 from semiseg.errors import DataError
 from semiseg.prediction.images import Source
 from semiseg.prediction.inputs import Item
 from semiseg.prediction.mosaic import Mosaic
 from semiseg.prediction.planes import Planes
+from semiseg.prediction.sources import is_raster
 from semiseg.prediction.tiling import Axis, lay_out
 
 UInt8 = NDArray[np.uint8]
@@ -107,7 +109,7 @@ def read_tiles(
 ) -> Iterator[Tile]:  # fmt: skip
     """The tiles of one image after the other, read ahead."""
     limit = ReadAhead(tiling)
-    for opened in prefetched(pool, lambda item: _open(item, tiling, hooks), items, limit):
+    for opened in prefetched(pool, lambda item: _open(item, tiling, hooks), items, limit, decoded_bytes):
         if isinstance(opened, Refused):
             hooks.failed(opened.item, opened.error)
             hooks.advance(1, 0)
@@ -145,33 +147,48 @@ def read_tile(job: Job, row: int, column: int) -> Tile:
 
 
 class ReadAhead:
-    """How many images are opened ahead: two batches, and no more than fit into READ_AHEAD_BYTES."""
+    """How many images are opened ahead: two batches of such as the last one."""
 
     def __init__(self, tiling: Tiling) -> None:
         self.tiling, self.images = tiling, 1
 
     def saw(self, job: Job) -> None:
-        """The next images are taken to be as large as the last one."""
-        size = job.rows.size * job.columns.size
-        wanted = 2 * self.tiling.full_batch(job.rows.size, job.columns.size)
-        pixels = job.source.height * job.source.width
-        self.images = max(1, min(wanted, READ_AHEAD_BYTES // (3 * max(pixels, size))))
+        self.images = 2 * self.tiling.full_batch(job.rows.size, job.columns.size)
 
     def __call__(self) -> int:
         return self.images
 
 
+def decoded_bytes(item: Item) -> int:
+    """What an image takes in memory once it is opened, by its header; a raster nothing, it is read by windows."""
+    header = None if is_raster(item.path) else header_of(item.path)
+    return 0 if header is None else 3 * header.width * header.height
+
+
 def prefetched(
-    pool: ThreadPoolExecutor, function: Callable[[A], R], arguments: Iterable[A], limit: Callable[[], int]
-) -> Iterator[R]:
-    """`map` in order, with up to `limit()` results ahead."""
-    waiting: deque[Future[R]] = deque()
+    pool: ThreadPoolExecutor, function: Callable[[A], R], arguments: Iterable[A], limit: Callable[[], int],
+    size: Callable[[A], int] = lambda _: 0,
+) -> Iterator[R]:  # fmt: skip
+    """`map` in order, with up to `limit()` results ahead, and no more than READ_AHEAD_BYTES of them by their `size`."""
+    waiting: deque[tuple[Future[R], int]] = deque()
+    held = 0
+
+    def first() -> R:
+        nonlocal held
+        future, taken = waiting.popleft()
+        held -= taken
+        return future.result()
+
     for argument in arguments:
-        waiting.append(pool.submit(function, argument))
+        taken = size(argument)
+        while waiting and held + taken > READ_AHEAD_BYTES:
+            yield first()
+        waiting.append((pool.submit(function, argument), taken))
+        held += taken
         while len(waiting) > limit():
-            yield waiting.popleft().result()
+            yield first()
     while waiting:
-        yield waiting.popleft().result()
+        yield first()
 
 
 def full_batches(tiles: Iterable[Tile], tiling: Tiling) -> Iterator[list[Tile]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -43,6 +44,7 @@ class Record:
         self.settings, self.file = out / SETTINGS, out / FINISHED
         self._lock = threading.Lock()
         self._check_settings(out, settings)
+        self._end_last_line()
         self.finished = {entry.image: entry.made_of for entry in self.entries()}
 
     def _check_settings(self, out: Path, settings: dict[str, Any]) -> None:
@@ -57,6 +59,14 @@ class Record:
                     "Give another folder, or remove that one."
                 )
         write_json(self.settings, settings | stored)
+
+    def _end_last_line(self) -> None:
+        """One that a full disk or a kill cut off must not take the next one along."""
+        if self.file.is_file() and self.file.stat().st_size:
+            with self.file.open("rb+") as lines:
+                lines.seek(-1, os.SEEK_END)
+                if lines.read(1) != b"\n":
+                    lines.write(b"\n")
 
     def add(self, entry: Entry) -> None:
         """Once every output of the image is under its final name. May be called from threads."""

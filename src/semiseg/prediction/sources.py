@@ -12,8 +12,8 @@ RASTER_SUFFIXES = (".tif", ".tiff", ".vrt", ".jp2", ".img")
 
 
 def open_source(path: Path, stretch: Sequence[float] | None = None) -> Source:
-    """The image of a file. Raises DataError for one that cannot be read."""
-    return Raster(path, stretch) if is_raster(path) else Picture.of(path)
+    """The image of a file. Raises DataError for one that cannot be read, or not with a `stretch`."""
+    return Raster(path, stretch) if is_raster(path) else Picture.of(path, stretch)
 
 
 def is_raster(path: Path) -> bool:

@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 from semiseg.contracts import IGNORE_INDEX
 from semiseg.data.classes import ClassMap
 from semiseg.data.masks import read_mask
-from semiseg.errors import SemisegError
+from semiseg.errors import DataError, SemisegError
 from semiseg.prediction.outputs import fitted, write_png
 from semiseg.prediction.planes import CLASSES, CONFIDENCE
 from semiseg.prediction.reading import Job
@@ -76,7 +76,7 @@ def draw_explanation(
 def kept_pixels(classes: UInt8, percent: UInt8, thresholds: Sequence[float]) -> NDArray[np.bool_]:
     """[H, W] whose confidence is above the threshold of their class, to a percent."""
     limit = np.full(256, np.inf)
-    limit[: len(thresholds)] = np.asarray(thresholds) * 100
+    limit[: len(thresholds)] = (np.asarray(thresholds) * 100).round(6)  # 0.55 * 100 is a little more than 55
     return percent >= limit[classes]
 
 
@@ -94,17 +94,22 @@ def heat(percent: UInt8) -> UInt8:
     return colored
 
 
-def explain_job(path: Path, job: Job, mapping: ClassMap, thresholds: Sequence[float]) -> None:
-    """Draw a finished image, no panel longer than SIDE."""
+def explain_job(path: Path, job: Job, mapping: ClassMap, thresholds: Sequence[float]) -> DataError | None:
+    """Draw a finished image, no panel longer than SIDE; without its truth where that cannot be read, and why."""
     planes = job.planes
     assert planes is not None
     size = fitted(job.source.height, job.source.width, SIDE)
-    truth = None
+    truth: UInt8 | None = None
+    problem: DataError | None = None
     if job.item.mask is not None:
-        truth = cv2.resize(read_mask(job.item.mask, mapping), size[::-1], interpolation=cv2.INTER_NEAREST)
-        truth = np.asarray(truth, dtype=np.uint8)
+        try:
+            mask = read_mask(job.item.mask, mapping)
+            truth = np.asarray(cv2.resize(mask, size[::-1], interpolation=cv2.INTER_NEAREST), dtype=np.uint8)
+        except DataError as error:
+            problem = error
     classes, percent = (planes.thumbnail(plane, *size) for plane in (CLASSES, CONFIDENCE))
     write_png(path, draw_explanation(job.source.thumbnail(*size), truth, classes, percent, mapping, thresholds))
+    return problem
 
 
 def _mean(percent: UInt8) -> float:
