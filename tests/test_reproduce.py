@@ -42,7 +42,7 @@ def typed(run: Path, **changes: object) -> OmegaConf:
 
 def test_new_run_gets_a_place_of_its_own_beside_the_old(run: Path) -> None:
     assert with_original([f"reproduce={run}"])[1:] == [
-        'name="${run_name:first-again}"', "experiment_name=trees", "output=runs"
+        "name='${run_name:first-again}'", "experiment_name=trees", "output=runs"
     ]  # fmt: skip
     given = [f"reproduce={run}", "name=mine", "output=/x", "tracking=none", "tracking.uri=y", "data.root=z"]
     assert with_original(given) == [*given, "experiment_name=trees"]

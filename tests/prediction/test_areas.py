@@ -206,7 +206,7 @@ def test_the_corners_of_a_map_of_the_world_are_left_out(tmp_path: Path):
 def test_blocks_smaller_than_the_smallest_polygon_are_sieved_as_far_as_can_be(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, smallest: int, polygons: int
 ):
-    """One of the four blocks has two specks, which join what is larger than the limit: in the second case nothing is."""
+    """One of the four blocks has two specks. They join what is larger than the limit; in the second case nothing is."""
     monkeypatch.setattr("semiseg.prediction.polygons.BLOCK", 32)
     classes = np.zeros((36, 33), dtype=np.uint8)
     classes[3, 4] = classes[20, 7] = 1

@@ -223,7 +223,7 @@ def test_a_word_that_fits_several_recipes_is_told_with_what_to_type():
     assert cohort.baseline is not None and cohort.baseline.name == "v1 lr=0.3"
     note = baseline_note(cohort)
     assert "fits 3 recipes and is v1 lr=0.3" in note
-    assert """'baseline="v1 lr=0.2"'""" in note and note.endswith("the others are v1 lr=0.1.")
+    assert """\"baseline='v1 lr=0.2'\"""" in note and note.endswith("the others are v1 lr=0.1.")
     (cohort,) = with_baseline([cohort], "v1 lr=0.1")
     assert cohort.baseline is not None and cohort.baseline.name == "v1 lr=0.1" and baseline_note(cohort) == ""
 

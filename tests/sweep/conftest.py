@@ -18,7 +18,7 @@ from semiseg.cli import run_verb
 TRAINING = """
 import json, os, pathlib, signal, sys, time
 typed = dict(word.lstrip("+").split("=", 1) for word in sys.argv[1:])
-folder = pathlib.Path(typed["hydra.run.dir"].strip('"'))
+folder = pathlib.Path(typed["hydra.run.dir"].strip("'"))
 seed, latest = int(typed.get("seed", 0)), folder / "checkpoints" / "latest_checkpoint.pth"
 if typed.get("resume") == "true":
     assert latest.exists()

@@ -109,7 +109,7 @@ def test_nothing_to_search_is_said(place, shown: Callable[[], str]) -> None:
 def test_without_optuna_the_remedy_is_said(place, shown: Callable[[], str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "optuna", None)
     assert place.train(*SMALL) == 1
-    assert "needs Optuna" in (text := shown()) and "pip install 'semiseg[sweep]'" in text
+    assert "needs Optuna" in (text := shown()) and 'pip install -e ".[sweep]"' in text
 
 
 @pytest.mark.usefixtures("quick_jobs")
