@@ -124,7 +124,7 @@ def _load(path: Path) -> tuple[bytes, Header]:
     if header.width * header.height > MAX_PIXELS:
         raise DataError(
             f"{path} says it has {header.width:,}x{header.height:,} pixels; images of up to {MAX_PIXELS:,} are read. "
-            f"Cut it into patches or remove it{SKIPPING}."
+            f"Cut it into smaller images or remove it{SKIPPING}."
         )
     if header.turned:
         raise DataError(
