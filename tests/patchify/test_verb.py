@@ -121,6 +121,17 @@ class TestRasters:
         assert (read_mask(folder / "masks" / "flight_patch_00032_00064.png", classes) == 2).all()
         np.testing.assert_array_equal(read_image(folder / "images" / "flight_patch_00064_00096.png"), image[64:, 96:])
 
+    def test_a_polygon_from_pole_to_pole_is_cut_to_the_raster(self, patchify, tmp_path: Path):
+        """The poles have no place in a zone of UTM."""
+        half = {"type": "Polygon", "coordinates": [[[100, -90], [130, -90], [130, 90], [100, 90], [100, -90]]]}
+        feature = {"type": "Feature", "properties": {"class": "road"}, "geometry": half}
+        (tmp_path / "a.geojson").write_text(json.dumps(feature), encoding="utf-8")
+        self.write(tmp_path / "flight.tif")
+        assert patchify(images=tmp_path / "flight.tif", polygons=tmp_path / "a.geojson", size=32) == 0
+        masks = sorted((tmp_path / "out" / "patches-1" / "masks").iterdir())
+        classes = read_class_mapping(tmp_path / "out" / "class_mapping.csv")
+        assert len(masks) == 3 * 4 - 1 and all((read_mask(mask, classes) == 2).all() for mask in masks)
+
     def test_what_no_polygon_covers_may_have_a_class(self, patchify, tmp_path: Path):
         self.write(tmp_path / "flight.tif")
         self.polygons(tmp_path / "a.geojson", "EPSG:4326")

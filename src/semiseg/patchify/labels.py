@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Mapping
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -95,20 +96,41 @@ class Polygons:
 
     def over(self, item: Item, source: Source) -> Drawn:
         """Carried over to the CRS of a raster. Raises DataError for an image without one."""
-        import shapely
-
         if source.place is None or source.place.crs is None:
             raise DataError(
                 f"{item.path} has no CRS, so it is not known where the polygons of {self.path.name} lie on it. Give a "
                 "georeferenced raster, or masks=FOLDER."
             )
         mine, theirs = geo().crs.CRS.from_user_input(self.crs), source.place.crs
+        moved = self.geometries if mine == theirs else self._carried(mine, theirs, source)
+        return Drawn(moved, self.ids, source, self.outside)
+
+    def _carried(self, mine: Any, theirs: Any, source: Source) -> NDArray[Any]:
+        """To another CRS; of polygons that reach far beyond the raster only what is near it.
+
+        An edge of theirs that is straight here may be none there, or end where that CRS has no points.
+        """
+        import shapely
 
         def carry(points: NDArray[np.float64]) -> NDArray[np.float64]:
             return np.stack(geo().warp.transform(mine, theirs, points[:, 0], points[:, 1])[:2], axis=1)
 
-        moved = self.geometries if mine == theirs else shapely.transform(self.geometries, carry)
-        return Drawn(moved, self.ids, source, self.outside)
+        geometries, (west, south, east, north) = self.geometries.copy(), _around(source, theirs, mine)
+        if np.isfinite([west, south, east, north]).all() and west < east:  # not across the antimeridian
+            bounds = shapely.bounds(geometries)
+            far = (bounds[:, :2] < (west, south)).any(axis=1) | (bounds[:, 2:] > (east, north)).any(axis=1)
+            geometries[far] = shapely.clip_by_rect(shapely.make_valid(geometries[far]), west, south, east, north)
+        return shapely.transform(geometries, carry)
+
+
+def _around(source: Source, theirs: Any, mine: Any) -> tuple[float, float, float, float]:
+    """West, south, east and north in the CRS `mine` of a raster in `theirs`, and of half its size on each side."""
+    assert source.place is not None
+    ends = product((0, source.width), (0, source.height))
+    x, y = zip(*(source.place.point(*end) for end in ends), strict=True)
+    west, south, east, north = geo().warp.transform_bounds(theirs, mine, min(x), min(y), max(x), max(y))
+    wide, high = (east - west) / 2, (north - south) / 2
+    return west - wide, south - high, east + wide, north + high
 
 
 def read_vector(path: Path) -> tuple[Mapping[str, Any], NDArray[Any], dict[str, NDArray[Any]]]:
