@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 
@@ -55,3 +56,19 @@ def test_another_thread_hears_nothing_and_does_no_harm() -> None:
     thread.start()
     thread.join()
     assert entered == [False]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no processes that inherit handlers")
+def test_a_worker_that_has_just_been_forked_leaves_it_to_the_run(capfd: pytest.CaptureFixture[str]) -> None:
+    """Ctrl-C reaches it too, before it can have handlers of its own."""
+    with StopRequest() as stop:
+        child = os.fork()
+        if child == 0:
+            try:
+                for number in (signal.SIGTERM, signal.SIGINT):
+                    signal.raise_signal(number)
+            finally:
+                os._exit(7 if stop() else 0)
+        _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 0 and not stop()
+    assert capfd.readouterr().err == ""

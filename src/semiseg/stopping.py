@@ -31,6 +31,7 @@ class StopRequest:
     def __init__(self) -> None:
         self.number: int | None = None  # of the first signal
         self._before: dict[int, object] = {}
+        self._process = os.getpid()
 
     def __call__(self) -> bool:
         return self.number is not None
@@ -48,6 +49,8 @@ class StopRequest:
         self._before = {}
 
     def _heard(self, number: int, frame: FrameType | None) -> None:
+        if os.getpid() != self._process:  # a loader worker, forked and not yet deaf to what is meant for the run
+            return
         if self.number is not None:
             if number == signal.SIGINT:
                 raise KeyboardInterrupt
