@@ -13,6 +13,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.singleton import Singleton
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import InterpolationResolutionError
 
 from semiseg.cli import VERBS, main, register_resolvers, run_name, run_verb
 from semiseg.errors import DataError
@@ -54,6 +55,8 @@ def complaint(capsys: pytest.CaptureFixture[str], *overrides: str) -> str:
         (["pseudo_label=softmx"], ["Did you mean softmax", "discriminator_scheduled"]),
         (["trainer.max_step=9"], ["trainer has no key 'max_step'", "Did you mean max_steps", "batch_size"]),
         (["model=v1", "pseudo_label.optim.betta=1"], ["pseudo_label.optim has no key 'betta'", "Did you mean betas?"]),
+        (["experimant=v3_1"], ["no group or key 'experimant'", "Did you mean experiment or experiment_name?"]),
+        (["swep=ladder"], ["Did you mean sweep or seed?"]),
         (["trianer.max_steps=9"], ["no group or key 'trianer'", "Did you mean trainer"]),
         (["trainer.max_steps=many"], ["trainer.max_steps is 'many'; it must be a whole number or null."]),
         (["trainer.precision=bf61"], ["trainer.precision is 'bf61'; it must be one of auto, bf16, fp16, fp32."]),
@@ -202,8 +205,11 @@ def test_class_thresholds_are_shifted_together(by: float, expected: dict) -> Non
         {"data": {"class_thresholds": {"a": None, "b": 0.6, "c": 0.05}}, "x": f"${{shifted:{by}}}"}
     )
     assert OmegaConf.to_container(config, resolve=True)["x"] == expected
+    config.data.class_thresholds = list(config.data.class_thresholds.values())
+    assert config.x == list(expected.values())
     config.data.class_thresholds = None
-    assert config.x is None
+    with pytest.raises(InterpolationResolutionError, match="no thresholds of classes to shift"):
+        _ = config.x
 
 
 def test_only_training_sweeps(capsys: pytest.CaptureFixture[str]) -> None:

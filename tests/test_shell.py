@@ -4,11 +4,12 @@ import os
 import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from semiseg.overrides import override
-from semiseg.shell import as_typed, command
+from semiseg.shell import PROJECT, as_typed, command, program
 
 SHOW = "import sys; print(sys.argv[1:])"
 
@@ -25,6 +26,15 @@ SHOW = "import sys; print(sys.argv[1:])"
 )
 def test_only_double_quotes_stand_around_a_word(word: str, expected: str) -> None:
     assert as_typed(word) == expected
+
+
+def test_a_command_works_where_it_is_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The files train.py and compare.py lie in one folder only; one of another program does not count."""
+    monkeypatch.chdir(PROJECT)
+    assert (program("train"), program("compare")) == ("python train.py", "python compare.py")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "train.py").touch()
+    assert (program("train"), program("compare")) == ("semiseg train", "semiseg compare")
 
 
 @pytest.mark.skipif(os.name == "nt", reason="a shell of Unix")

@@ -54,15 +54,21 @@ def run_name(prefix: str) -> str:
     return f"{prefix}-{datetime.now():%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:4]}"
 
 
-def shifted(by: float, *, _root_: DictConfig) -> dict[str, float | None] | None:
+def shifted(by: float, *, _root_: DictConfig) -> Any:
     """`${shifted:-0.1}`: the data set's class thresholds, all raised by `by` and kept within 0 and 0.99.
 
-    A class without a threshold stays without, and so does a data set.
+    A class without a threshold stays without. Raises ConfigError for a data set without any.
     """
+
+    def shift(threshold: float | None) -> float | None:
+        return None if threshold is None else round(min(max(threshold + by, 0.0), 0.99), 4)
+
     thresholds = _root_.data.class_thresholds
     if thresholds is None:
-        return None
-    return {name: None if t is None else round(min(max(t + by, 0.0), 0.99), 4) for name, t in thresholds.items()}
+        raise ConfigError("data.class_thresholds is null: there are no thresholds of classes to shift. Give some.")
+    if isinstance(thresholds, DictConfig):
+        return {name: shift(threshold) for name, threshold in thresholds.items()}
+    return [shift(threshold) for threshold in thresholds]
 
 
 def register_resolvers() -> None:

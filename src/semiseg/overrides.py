@@ -161,6 +161,8 @@ def unknown_key(key: str, verb: str, overrides: list[str]) -> str:
             break
         node, seen = node._get_node(part), f"{seen}{part}."
     valid = settable(node, seen) if isinstance(node, DictConfig) else []
+    if verb == "train" and not seen:  # these, too, are no part of the config, but words to add
+        valid += [path.name for path in conf_dir().iterdir() if path.is_dir() and path.name not in (*valid, "hydra")]
     wrong = key[len(seen) :].split(".")[0]
     where = f"{seen.rstrip('.')} has no key {wrong!r}" if seen else f"there is no group or key {wrong!r}"
     return f"{key}: {where}. {near(wrong, valid)}"

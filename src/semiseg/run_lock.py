@@ -64,10 +64,15 @@ class RunLock:
         who = "another process"
         if owner:
             who = f"process {owner.get('pid')} on {owner.get('host')} since {owner.get('since')}"
-        end = "end it with Ctrl-C in its window"
-        if os.name != "nt" and owner.get("pid"):
-            end = f"end it there with: kill -INT {owner['pid']}"
+        end = how_to_end(owner.get("pid"))
         return f"{self._path.parent} is being written by {who}. Wait for it, {end}, or give another {self._elsewhere}."
+
+
+def how_to_end(pid: int | None) -> str:
+    """What ends a training on its machine so that it can be continued."""
+    if os.name == "nt" or not pid:
+        return "end it with Ctrl-C in its window"
+    return f"end it there with: kill -INT {pid}"
 
 
 def alive(owner: dict[str, Any]) -> bool:

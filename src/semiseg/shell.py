@@ -7,9 +7,11 @@ import re
 import shlex
 import subprocess
 from collections.abc import Iterable
+from pathlib import Path
 
 SAFE = re.compile(r"[\w+=:,./@-]+", re.ASCII)
 QUOTED = re.compile(r"""([^"']*)"([^"']*)\"""")  # a whole value in Hydra's double quotes
+PROJECT = Path(__file__).resolve().parents[2]  # with train.py and compare.py, unless the package was copied elsewhere
 SPECIAL = set('"$`\\!%')  # between double quotes, in one shell or another
 
 
@@ -24,6 +26,12 @@ def as_typed(override: str) -> str:
     if not SPECIAL & set(inner):
         return f'"{inner}"'
     return subprocess.list2cmdline([override]) if os.name == "nt" else shlex.quote(override)
+
+
+def program(verb: str) -> str:
+    """What a command of `train` or `compare` begins with here: their files lie in the project's own folder alone."""
+    script = f"{verb}.py"
+    return f"python {script}" if (PROJECT / script).is_file() and Path.cwd() == PROJECT else f"semiseg {verb}"
 
 
 def command(words: Iterable[str]) -> str:

@@ -16,7 +16,7 @@ from semiseg.engine.memory import sizes
 from semiseg.models.cost import gflops, latency_ms
 from semiseg.overrides import key_of, override
 from semiseg.run_folder import git_commit
-from semiseg.shell import command
+from semiseg.shell import command, program
 from semiseg.tracking.base import Tracker
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def provenance(run: Run) -> dict[str, Any]:
         "data_fingerprint": run.bundle.fingerprint(),
         "pools": {pool: len(getattr(run.bundle.pools, pool)) for pool in ("train", "val", "unlabeled")},
         "git_commit": git_commit(),
-        "command": command(sys.argv),
+        "command": command([*sys.argv[0].split(maxsplit=1), *sys.argv[1:]]),  # semiseg VERB, which is one word there
         "versions": {"semiseg": __version__, "torch": torch.__version__, "python": platform.python_version()},
         "hardware": hardware_name(run.hardware.device),
     }
@@ -102,7 +102,7 @@ def result_rows(summary: dict[str, Any], folder: Path, tracker: Tracker) -> dict
     rows |= {f"IoU {name}": f"{value:.4f}" for name, value in summary["class_iou"].items()}
     rows |= {f"IoU {name}": "absent from truth and prediction" for name in summary["absent_classes"]}
     if summary["st_pixels"] is not None:
-        rows["ST pixels"] = f"{summary['st_pixels']:.0f} a batch ({summary['st_coverage']:.1%} of the unlabelled)"
+        rows["ST pixels"] = f"{summary['st_pixels']:.0f} a step ({summary['st_coverage']:.1%} of the unlabelled)"
     if summary["st_precision"] is not None:
         rows["ST precision"] = f"{summary['st_precision']:.1%} of the kept pixels are right"
     rows["Time"] = f"{summary['train_seconds']:.0f} s in steps, {summary['seconds_per_step']:.3f} s a step"
@@ -124,15 +124,14 @@ def next_command(run: Run) -> str:
     if run.folder.sweep:
         return ""
     if run.original is not None:
-        return f"python compare.py {override('runs', run.folder.path.parent.as_posix())}"
+        return f"{program('compare')} {override('runs', run.folder.path.parent.as_posix())}"
     kept = [each for each in HydraConfig.get().overrides.task if of_data_or_place(key_of(each))]
     if not any(key_of(each) == "data" for each in kept) and run.choices["data"] != "demo":  # an experiment chose it
         kept.insert(0, f"data={run.choices['data']}")
     other = "v1" if run.config.model.name == "v3" else "v3"
-    train = command(["python", "train.py", f"model={other}", *kept])
     output = str(run.config.output)
-    compare = "python compare.py" if output == "runs" else f"python compare.py {override('runs', output)}"
-    return f"{train}    then    {compare}"
+    compared = "" if output == "runs" else f" {override('runs', output)}"
+    return f"{program('train')} {command([f'model={other}', *kept])}    then    {program('compare')}{compared}"
 
 
 def of_data_or_place(key: str) -> bool:

@@ -21,6 +21,7 @@ def test_runs_are_found_at_any_depth_and_nothing_else_is(tmp_path):
     (tmp_path / "exp" / "cut").mkdir()
     (tmp_path / "exp" / "cut" / "summary.json").write_text('{"status": "fin', encoding="utf-8")
     write_json(tmp_path / "multirun" / "2026-11-21" / "sweep.json", {"jobs": []})
+    (tmp_path / "log.txt").write_text("of `> log.txt`, no run's", encoding="utf-8")
     (tmp_path / "exp" / "killed" / ".hydra").mkdir(parents=True)
     (tmp_path / "exp" / "killed" / ".hydra" / "config.yaml").write_text("seed: 4\nmodel: {name: v2}", encoding="utf-8")
     found = find_runs(tmp_path)
@@ -34,7 +35,7 @@ def test_runs_are_found_at_any_depth_and_nothing_else_is(tmp_path):
 
 
 def test_a_folder_that_is_not_there_says_what_to_type(tmp_path):
-    with pytest.raises(SemisegError, match=r"python train\.py.*runs=FOLDER"):
+    with pytest.raises(SemisegError, match=r"train first \((python train\.py|semiseg train)\) or give runs=FOLDER"):
         find_runs(tmp_path / "missing")
 
 

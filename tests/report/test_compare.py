@@ -133,7 +133,7 @@ def report(make_run, tmp_path_factory) -> tuple[Path, str]:
         make_run(root / f"b{seed}", model="v1", seed=seed, miou=0.4)
     make_run(root / "c", summary={"status": "failed"})
     make_run(root / "older", model="v3", seed=0, miou=0.6)
-    os.utime(root / "older" / "summary.json", (1, 1))
+    os.utime(root / "older" / "metrics.jsonl", (1, 1))
     jobs: list[dict[str, object]] = [{"number": 4, "overrides": ["optim.lr=9"], "status": "failed", "error": "NaN"}]
     jobs.append({"number": 5, "overrides": ["optim.lr=1"], "status": "failed", "error": "continued by itself since"})
     make_run(root / "s" / "5", model="v2", miou=0.5, summary={"sweep": "s", "name": "5"})

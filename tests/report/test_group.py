@@ -40,6 +40,12 @@ def test_the_words_that_made_a_config_do_not_part_runs_of_the_same_settings():
     assert group.experiment is None and group.name == "v3"
 
 
+@pytest.mark.parametrize(("key", "parts"), [("restore_from", True), ("trainer.keep_last", False)])
+def test_what_can_change_a_score_parts_runs_and_housekeeping_does_not(make_run, tmp_path, key: str, parts: bool):
+    runs = [read_run(make_run(tmp_path / str(s), seed=s, overrides={key: v})) for s, v in enumerate((None, "3"))]
+    assert len(group_runs(runs)) == 1 + parts
+
+
 def test_runs_without_a_config_are_grouped_by_their_words():
     groups = group_runs([run(s, settings={}, choices={"loss": loss}) for s, loss in enumerate(["ce", "ce", "focal"])])
     assert sorted((group.name, len(group.runs)) for group in groups) == [("v3 loss=ce", 2), ("v3 loss=focal", 1)]
@@ -144,9 +150,9 @@ def test_a_float_in_a_name_has_six_digits_where_that_is_still_unlike_the_others(
 
 def test_the_same_recipe_and_seed_twice_is_one_run(make_run, tmp_path):
     runs = [read_run(make_run(tmp_path / name, seed=seed)) for name, seed in [("a", 0), ("b", 0), ("c", 1)]]
-    newest = tmp_path / "b" / "summary.json"
-    os.utime(tmp_path / "a" / "summary.json", (1, 1))
-    os.utime(newest, (9e9, 9e9))
+    os.utime(tmp_path / "a" / "metrics.jsonl", (1, 1))
+    os.utime(tmp_path / "b" / "metrics.jsonl", (9e8, 9e8))
+    os.utime(tmp_path / "a" / "summary.json", (9e9, 9e9))  # as after `semiseg sync`
     kept, replaced = without_repeats(runs)
     assert [each.name for each in kept] == ["b", "c"] and [each.name for each in replaced] == ["a"]
     del runs[0].summary["eval_size"]  # of an older version

@@ -51,7 +51,7 @@ def test_the_guides_table_has_a_column_a_system_with_the_baseline_first(cohort):
     assert [text[:6] for text in rows["Peak val mIoU"]] == [f"{value:.4f}" for value in peak]
     assert rows["Architecture"][:2] == ["DeepLabV2, resnet101", "MultiHeadDeepLabV3Plus, resnet50, 3 heads"]
     assert rows["Pseudo-labelling"] == ["discriminator, threshold 0.2", "softmax, threshold 0.65", "none"]
-    assert rows["ST pixels a batch"][2] == "" and rows["ST images a batch"][0].startswith("2.")
+    assert rows["ST pixels a step"][2] == "" and rows["ST images a step"][0].startswith("2.")
     assert rows["Parameters"] == ["44,048,532", "26,682,725", "26,682,725"]
     assert rows["Seeds"] == ["0, 1, 2", "0, 1, 2", "0"]
     assert rows["Time in training steps, h:mm:ss"][1] == "0:02:05"
@@ -128,7 +128,7 @@ def test_runs_of_another_length_are_told_of():
 
 def test_one_recipe_says_what_to_type_next():
     (note,) = score_notes(Cohort("", "", (only := group("v1", 0.5, 0.6),), only))
-    assert "nothing to compare: v1 is the only recipe" in note and "python train.py model=v3 seed=0,1 with" in note
+    assert "nothing to compare: v1 is the only recipe" in note and " train.py -m model=v3 seed=0,1 with" in note
 
 
 def test_the_ladder_holds_each_rung_against_the_one_before(make_run, tmp_path):
@@ -149,6 +149,9 @@ def test_the_ladder_holds_each_rung_against_the_one_before(make_run, tmp_path):
     assert "no run of rung 1, 3, 4, 5, 6, 7, 8, 9," in note
     (first, second, _) = rungs(groups)
     assert ladder_notes([first]) == [] and "several recipes are of rung 2" in ladder_notes([second, second])[0]
+    same = make_run(tmp_path / "plain", seed=5, miou=0.4, overrides={"optim.lr": 2})  # as model=v1 is of the first
+    joined = group_runs([read_run(path) for path in (*paths, same)])
+    assert [len(rung.runs) for rung in rungs(joined)] == [3, 2, 2]
 
 
 def test_tables_hold_the_facts_that_some_run_has():

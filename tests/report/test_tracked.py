@@ -1,3 +1,4 @@
+import json
 import shutil
 import socket
 from collections.abc import Iterator
@@ -6,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from semiseg.errors import SemisegError
+from semiseg.files import write_json
 from semiseg.report.collect import read_run
 from semiseg.report.tracked import tracked_runs
 from semiseg.tracking.local import MetricsFile
@@ -36,6 +38,8 @@ def store(make_run, tmp_path_factory) -> tuple[Path, dict[str, str]]:
     for name, artifacts in (("here", True), ("gone", True), ("numbers", False)):
         folder = make_run(root / name, seed=3, miou=0.6, overrides={"optim.lr": 0.02})
         ids[name] = track(folder, root, artifacts)
+    summary = json.loads((root / "here" / "summary.json").read_text(encoding="utf-8"))
+    write_json(root / "here" / "summary.json", summary | {"mlflow_run_id": ids["here"]})
     for name in ("gone", "numbers"):
         shutil.rmtree(root / name)
     report = MLflowTracker("exp", root=root)
@@ -70,6 +74,21 @@ def test_known_runs_are_left_out_and_finished_ones_not_fetched_again(store, tmp_
     kept.write_text(kept.read_text(encoding="utf-8").replace('"v3"', '"kept"'), encoding="utf-8")
     (again,) = tracked_runs(uri(root), "exp", [ids["here"], ids["numbers"]], tmp_path)
     assert again.model == "kept"
+
+
+def test_a_folder_that_a_later_run_has_taken_is_not_read_for_an_earlier_one(store, tmp_path):
+    root, ids = store
+    others = [ids["gone"], ids["numbers"]]
+    (here,) = tracked_runs(uri(root), "exp", others, tmp_path)
+    assert here.folder == root / "here"
+    path = root / "here" / "summary.json"
+    before = path.read_text(encoding="utf-8")
+    try:
+        write_json(path, json.loads(before) | {"mlflow_run_id": "another"})
+        (fetched,) = tracked_runs(uri(root), "exp", others, tmp_path)
+    finally:
+        path.write_text(before, encoding="utf-8")
+    assert fetched.folder == tmp_path / ids["here"] and fetched.finished
 
 
 def test_an_experiment_that_is_not_there_names_those_that_are(store, tmp_path):

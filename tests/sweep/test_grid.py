@@ -22,6 +22,10 @@ def test_every_combination_once_and_the_last_changes_fastest() -> None:
     ]
 
 
+def test_a_value_given_twice_is_one_job() -> None:
+    assert overrides("seed=0,1,0") == [("seed=0",), ("seed=1",)]
+
+
 def test_a_single_value_is_one_job_with_nothing_varied() -> None:
     (job,) = combinations({}, [], ["model=v1", "aug.scale_range=[0.5,2.0]"])
     assert job.overrides == ("model=v1", "aug.scale_range=[0.5,2.0]")

@@ -26,6 +26,8 @@ def test_search_space_in_the_words_of_overrides() -> None:
     assert drawn("a=interval(0.3,0.9)") == d.FloatDistribution(0.3, 0.9)
     assert drawn("a=tag(log,interval(1e-4,1e-2))") == d.FloatDistribution(1e-4, 1e-2, log=True)
     assert drawn("a=tag(int,interval(2,9))") == d.IntDistribution(2, 9)
+    assert drawn("a=int(interval(2,9))") == d.IntDistribution(2, 9)
+    assert drawn("a=range(0,1,0.3)") == d.FloatDistribution(0.0, 0.9, step=0.3)
     assert drawn("a=range(32,129,32)") == d.IntDistribution(32, 128, step=32)
     assert drawn("a=range(0.5,1.0,0.25)") == d.FloatDistribution(0.5, 0.75, step=0.25)
     assert drawn("a=choice(ce,focal)") == drawn("a=ce,focal") == d.CategoricalDistribution(["ce", "focal"])

@@ -31,9 +31,9 @@ def test_every_job_has_a_folder_and_a_row(place, shown: Callable[[], str]) -> No
     assert typed == ["model=v2", "seed=6", "tracking=none", f"hydra.run.dir=runs/multirun/{place.sweep.name}/3"]
     text = shown()
     assert "Job 2 starts: model=v2 seed=5" in text
-    assert f"Next: python compare.py runs=runs/multirun/{place.sweep.name}" in text
+    assert f"Next: semiseg compare runs=runs/multirun/{place.sweep.name}" in text
     record = json.loads((place.sweep / "sweep.json").read_text())
-    assert record["command"] == "python train.py -m model=v1,v2 seed=5,6 tracking=none"
+    assert record["command"] == "semiseg train -m model=v1,v2 seed=5,6 tracking=none"
 
 
 @posix
@@ -47,7 +47,7 @@ def test_a_job_that_fails_is_told_of_and_the_others_run(place, shown: Callable[[
     text = shown()
     assert all(f"failed: {error}" in text for error in errors[:3])
     assert "3 of 4 jobs did not finish." in text and "'seed=1,2,3,5'" not in text
-    assert text.rstrip().endswith("python train.py -m seed=1,2,3,5 hydra.launcher.n_jobs=2 resume=true")
+    assert text.rstrip().endswith("semiseg train -m seed=1,2,3,5 hydra.launcher.n_jobs=2 resume=true")
     assert "Traceback" in (place.sweep / "0_error.txt").read_text()
 
 
@@ -76,7 +76,7 @@ def test_another_command_is_not_continued(place, shown: Callable[[], str]) -> No
     assert place.train("seed=5,6", "model=v1", "resume=true") == 1
     said = shown().replace(os.sep, "/")
     assert "no sweep in runs/multirun was started with these overrides" in said
-    assert "\n  python train.py -m seed=5,6\n" in said
+    assert "\n  semiseg train -m seed=5,6\n" in said
 
 
 def test_a_folder_with_a_sweep_is_not_used_for_another(place, shown: Callable[[], str]) -> None:
@@ -187,7 +187,7 @@ def test_an_interrupted_sweep_stops_its_job_and_says_how_to_continue(place, trai
     out, _ = process.communicate(timeout=60)
     assert process.returncode == 130
     assert place.statuses() == ["interrupted", "waiting", "waiting"]
-    assert "Stopped: 0 of 3 jobs are done. Continue with: python train.py -m seed=4,0,7 resume=true" in out
+    assert "Stopped: 0 of 3 jobs are done. Continue with: semiseg train -m seed=4,0,7 resume=true" in out
     assert place.train("seed=4,0,7", "resume=true") == 0
     assert place.statuses() == ["finished"] * 3
     assert [row[0] for row in place.started()] == ["0", "0", "1", "2"]

@@ -18,6 +18,7 @@ import numpy as np
 from semiseg.errors import SemisegError
 from semiseg.report.history import History, read_history, stability
 from semiseg.report.recorded import IDENTITY, read_config, read_overrides, read_summary
+from semiseg.shell import program
 
 RUN_FILES = {"summary.json", "metrics.jsonl", "log.txt"}
 CONFIG = ".hydra/config.yaml"  # all that a run leaves that is killed before its first line
@@ -134,9 +135,9 @@ class Run:
 
     @property
     def written(self) -> float:
-        """When the summary was last written, in seconds; the folder where there is none."""
-        path = self.folder / "summary.json"
-        return (path if path.is_file() else self.folder).stat().st_mtime
+        """When its metrics were last written, in seconds: `semiseg sync` writes the summary again."""
+        files = (self.folder / name for name in ("metrics.jsonl", "summary.json"))
+        return next((path for path in files if path.is_file()), self.folder).stat().st_mtime
 
     @cached_property
     def has_matrices(self) -> bool:
@@ -203,7 +204,8 @@ class Found:
 def find_runs(root: Path) -> Found:
     """All runs and sweeps below `root`, by folder. Raises SemisegError where `root` is no folder."""
     if not root.is_dir():
-        raise SemisegError(f"{root.absolute()} is no folder of runs: train first (python train.py) or give runs=FOLDER")
+        way = f"train first ({program('train')}) or give runs=FOLDER"
+        raise SemisegError(f"{root.absolute()} is no folder of runs: {way}")
     runs, sweeps = [], []
     for folder, files in walk(root):
         if RUN_FILES & files or (CONFIG in files and "sweep.json" not in files):
@@ -220,6 +222,8 @@ def walk(root: Path) -> Iterator[tuple[Path, set[str]]]:
         if ".hydra" in subfolders and Path(folder, CONFIG).is_file():
             names.add(CONFIG)
         subfolders[:] = sorted(s for s in subfolders if s not in NOT_RUNS and not s.startswith("."))
+        if subfolders:  # a log of another program's, or `> runs/log.txt`
+            names.discard("log.txt")
         if RUN_FILES & names:
             subfolders.clear()
         yield Path(folder), names

@@ -23,6 +23,7 @@ from semiseg.report.store import experiment_of, log_report, store_uri_of, tracke
 from semiseg.report.terminal import make_terminal, show
 from semiseg.report.tracked import tracked_runs
 from semiseg.report.write import draw, remove_stale, write_report
+from semiseg.shell import program
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ def collect(cfg: DictConfig, options: CompareConfig, root: Path, out: Path) -> t
         except SemisegError as error:
             notes.append(str(error))
     if not found.runs:
-        reason = notes[0] if notes else "train one (python train.py) or give runs=FOLDER"
+        reason = notes[0] if notes else f"train one ({program('train')}) or give runs=FOLDER"
         raise SemisegError(f"{root.absolute()} holds no run yet: {reason}")
     wanted = [run for run in found.runs if options.filters().take(run)]
     if not wanted:

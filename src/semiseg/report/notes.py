@@ -5,6 +5,7 @@ from __future__ import annotations
 from semiseg.overrides import override
 from semiseg.report.group import Cohort, Group
 from semiseg.report.leftovers import some
+from semiseg.shell import program
 
 
 def planned(group: Group) -> frozenset[float]:
@@ -45,10 +46,10 @@ def alone_note(cohort: Cohort) -> str:
         return ""
     (only,) = cohort.groups
     other = "v3" if only.model == "v1" else "v1"
-    seeds = ",".join(only.seeds)
+    several, seeds = " -m" * (len(only.seeds) > 1), ",".join(only.seeds)
     return (
         f"There is nothing to compare: {only.name} is the only recipe on this data. Train another one on it, such as "
-        f"python train.py model={other} seed={seeds} with the data settings of this run, and compare again."
+        f"{program('train')}{several} model={other} seed={seeds} with the data settings of this run, and compare again."
     )
 
 

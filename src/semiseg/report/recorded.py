@@ -13,7 +13,7 @@ import yaml
 # cannot change the scores; the lists of `data` (the fingerprint compares what they chose, wherever they lie); and
 # what other settings have taken up (`model.recipe`, and the thresholds and weights that `data` hands on).
 IDENTITY = {
-    "seed", "name", "experiment_name", "experiment", "tracking", "output", "resume", "restore_from", "reproduce",
+    "seed", "name", "experiment_name", "experiment", "tracking", "output", "resume", "reproduce", "trainer.keep_last",
     "trainer.log_every", "trainer.save_every", "trainer.save_latest_every", "trainer.num_workers", "trainer.device",
     "trainer.eval_batch_size", "trainer.channels_last", "data.root", "data.labeled_list", "data.val_list",
     "data.class_mapping", "data.cache_dir", "data.class_thresholds", "data.encoder_weights", "model.name",

@@ -32,11 +32,11 @@ SCORES_INTRO = (
     "third of a run's evaluations; the gap is training minus validation mIoU at the best evaluation."
 )
 UNIT_OF_ST = (
-    "ST counts what self-training used of an unlabelled batch, in the same units for every method: pixels, images, and "
-    'coverage, the share of the unlabelled pixels. The guides hold "ST_cnt below 10" of V1 and V2 against "ST_px '
-    '35,000" of V3, which cannot be compared: the first counts images of a batch of 4 to 8, the second pixels, and a '
-    "V1 batch with 4 kept images of 256x256 self-trains on 262,144 pixels. Precision is the share of the kept pixels "
-    "whose pseudo label is right; it is known where the unlabelled patches have hidden masks."
+    "ST counts what self-training used of a step's unlabelled images, in the same units for every method: pixels, "
+    'images, and coverage, the share of the unlabelled pixels. The guides hold "ST_cnt below 10" of V1 and V2 against '
+    '"ST_px 35,000" of V3, which cannot be compared: the first counts images of a batch of 4 to 8, the second pixels, '
+    "and a V1 batch with 4 kept images of 256x256 self-trains on 262,144 pixels. Precision is the share of the kept "
+    "pixels whose pseudo label is right; it is known where the unlabelled patches have hidden masks."
 )
 INTERVALS = (
     "Difference in the mean peak val mIoU, with a 95 % interval from {samples:,} paired bootstrap resamples of the "
@@ -53,8 +53,8 @@ def guide_table(cohort: Cohort) -> Cells:
         ("Peak val mIoU", _number("best_val_miou", "{:.4f}")),
         ("Final val mIoU", _number("final_val_miou", "{:.4f}")),
         ("Stability (sd of val mIoU, last third)", _number("stability", "{:.4f}")),
-        ("ST pixels a batch", _number("st_pixels", "{:,.0f}")),
-        ("ST images a batch", _number("st_images", "{:.1f}")),
+        ("ST pixels a step", _number("st_pixels", "{:,.0f}")),
+        ("ST images a step", _number("st_images", "{:.1f}")),
         ("ST coverage", _number("st_coverage", "{:.1%}")),
         ("ST precision", _number("st_precision", "{:.1%}")),
         ("Train/val gap", _number("gap", "{:.4f}")),
@@ -172,12 +172,19 @@ def how_resampled(cohort: Cohort) -> str:
 
 
 def rungs(groups: Sequence[Group]) -> list[Group]:
-    """The groups of the ablation ladder from the first rung to the last: those with `experiment=ladder/N_NAME`."""
+    """The groups of the ablation ladder from the first rung to the last: those with `experiment=ladder/N_NAME`.
+
+    Other runs of such a group have the same settings under another word, as `model=v1` has those of the first rung.
+    """
     return [group for _, group in _numbered(groups)]
 
 
 def _numbered(groups: Sequence[Group]) -> list[tuple[int, Group]]:
-    found = [(int(match[1]), g) for g in groups if (match := re.match(r"ladder/(\d+)_", g.experiment or ""))]
+    found = []
+    for group in groups:
+        words = {str(run.words.get("experiment")) for run in group.runs}
+        numbers = {int(match[1]) for word in words if (match := re.match(r"ladder/(\d+)_", word))}
+        found += [(number, group) for number in numbers if len(numbers) == 1]
     return sorted(found, key=lambda item: item[0])
 
 

@@ -67,9 +67,9 @@ def _all(client: MlflowClient, experiment_id: str) -> list[Tracked]:
 
 
 def _run(client: MlflowClient, tracked: Tracked, cache: Path) -> Run:
-    own = Path(tracked.data.tags.get("run_folder", ""))
-    if (own / "summary.json").is_file():
-        return read_run(own)
+    own = read_run(Path(tracked.data.tags.get("run_folder", "")))
+    if own.summary.get("mlflow_run_id") == tracked.info.run_id:  # and not a later run that took its place
+        return own
     folder = cache / tracked.info.run_id
     if not read_run(folder).finished:
         folder.mkdir(parents=True, exist_ok=True)

@@ -44,20 +44,21 @@ def as_text(value: object) -> str:
 def combinations(
     params: Mapping[str, object], alternatives: Sequence[Sequence[str]], arguments: Sequence[str]
 ) -> list[Combination]:
-    """Every combination of the alternatives, the recipe's values and the typed ones; the last changes fastest.
+    """Every combination of the alternatives, the recipe's values and the typed ones, once; the last changes fastest.
 
     An alternative is a list of overrides that belong together. Raises ConfigError for values that are no list.
     """
     axes = [[tuple(each) for each in alternatives]] if alternatives else []
     axes += [values_of(override) for override in settings_of(params, arguments)]
     varying = [len(axis) > 1 for axis in axes]
-    return [
+    found = (
         Combination(
             overrides=tuple(itertools.chain.from_iterable(chosen)),
             varied=tuple(itertools.chain.from_iterable(itertools.compress(chosen, varying))),
         )
         for chosen in itertools.product(*axes)
-    ]
+    )
+    return list(dict.fromkeys(found))
 
 
 def values_of(override: Override) -> list[tuple[str, ...]]:

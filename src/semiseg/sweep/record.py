@@ -15,7 +15,7 @@ from semiseg.checkpoint_names import full_checkpoints
 from semiseg.errors import ConfigError
 from semiseg.files import write_json
 from semiseg.overrides import key_of
-from semiseg.run_lock import RunLock
+from semiseg.run_lock import RunLock, how_to_end
 
 FILE = "sweep.json"
 DONE = ("finished", "stopped early")
@@ -118,8 +118,8 @@ class Sweep:
         folder = self.folder(job)
         if job.pid is not None and still_runs(job.pid, folder):
             raise ConfigError(
-                f"Job {job.number} of {self.path} still runs as process {job.pid}. Wait for it, or end it with: "
-                f"kill -INT {job.pid}"
+                f"Job {job.number} of {self.path} still runs as process {job.pid}. Wait for it, or "
+                f"{how_to_end(job.pid)}"
             )
         job.status, job.error, job.pid = "waiting", None, None
         if full_checkpoints(folder / "checkpoints"):

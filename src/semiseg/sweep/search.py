@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
@@ -183,7 +184,7 @@ def _distribution(override: Override) -> optuna.distributions.BaseDistribution:
     distributions = import_optuna().distributions
     sweep: Any = override.value()
     if isinstance(sweep, IntervalSweep):
-        if "int" in sweep.tags:
+        if "int" in sweep.tags or isinstance(sweep.start, int):  # tag(int,interval(a,b)) or int(interval(a,b))
             return distributions.IntDistribution(int(sweep.start or 0), int(sweep.end or 0), log="log" in sweep.tags)
         return distributions.FloatDistribution(float(sweep.start or 0), float(sweep.end or 0), log="log" in sweep.tags)
     if isinstance(sweep, RangeSweep):
@@ -192,7 +193,9 @@ def _distribution(override: Override) -> optuna.distributions.BaseDistribution:
             raise ValueError("the range has no value, or runs backwards")
         if all(isinstance(value, int) for value in values):
             return distributions.IntDistribution(values[0], values[-1], step=int(sweep.step))
-        return distributions.FloatDistribution(values[0], values[-1], step=float(sweep.step))
+        # Not values[-1]: added up step by step it may be 0.8999999999999999 where 0.9 was meant.
+        last = Decimal(str(values[0])) + (len(values) - 1) * Decimal(str(sweep.step))
+        return distributions.FloatDistribution(values[0], float(last), step=float(sweep.step))
     return distributions.CategoricalDistribution(list(override.sweep_string_iterator()))
 
 

@@ -9,13 +9,13 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.errors import HydraException
 from hydra.plugins.launcher import Launcher
-from omegaconf import DictConfig, open_dict, read_write
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from semiseg.errors import ConfigError, SemisegError
 from semiseg.overrides import explain, hydra_form, key_of, override
 from semiseg.run_lock import RunLock
-from semiseg.shell import command
+from semiseg.shell import command, program
 from semiseg.sweep.launcher import search_path
 from semiseg.sweep.process import failure
 from semiseg.sweep.record import FILE, Job, Sweep, continued
@@ -89,7 +89,8 @@ class Session:
     def _composes(self, job: Job) -> bool:
         """Whether there is such a training. A misspelt word is told in seconds, not when its turn comes."""
         try:
-            self.loader.load_sweep_config(self.config, job.overrides)
+            composed = self.loader.load_sweep_config(self.config, job.overrides)
+            OmegaConf.to_container(composed.pseudo_label, resolve=True)  # what a recipe computes of the data's settings
         except (HydraException, OmegaConfBaseException) as error:
             job.status, job.error = "failed", explain(error, self.config.hydra.job.config_name, job.overrides)
             self.sweep.save()
@@ -134,7 +135,7 @@ class Session:
                 f"{len(failed)} of {len(self.sweep.jobs)} jobs did not finish. A value that cannot be fails again: "
                 f"leave it out of a new command. Once another cause is mended, run them with: {self.again()}"
             )
-        tell(f"Next: python compare.py {override('runs', self.sweep.path.as_posix())}")
+        tell(f"Next: {program('compare')} {override('runs', self.sweep.path.as_posix())}")
 
     def again(self) -> str:
         """The command that continues this sweep."""
@@ -155,7 +156,7 @@ def typed_overrides(config: DictConfig) -> list[str]:
 def command_of(config: DictConfig, typed: Sequence[str]) -> str:
     """The command as it can be typed again."""
     flags = [each for each in search_path(config) if each not in typed]
-    return command(["python", "train.py", "-m", *flags, *typed])
+    return f"{program('train')} {command(['-m', *flags, *typed])}"
 
 
 def error_of(job: JobReturn) -> str | None:
