@@ -19,8 +19,8 @@ def test_an_index_and_a_stream_arrive_whole_and_weigh_nothing() -> None:
     numbers = np.arange(count, dtype=np.int32)
     index = PatchIndex(
         root=Path("somewhere"),
-        sources=["east", "west"],
-        source_id=numbers % 2,
+        sources=[f"flight_\u00e4\udcff_{number}" for number in range(9000)],  # one a photograph, as in VOC
+        source_id=numbers % 9000,
         subset=(numbers % 3).astype(np.int8),
         stems=np.char.mod("patch%d", numbers).astype(bytes),
         places=[("images/", ".png"), ("masks/", ".png")],

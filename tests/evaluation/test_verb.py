@@ -13,7 +13,9 @@ import cv2
 import numpy as np
 import pytest
 from omegaconf import OmegaConf
+from tests.evaluation.conftest import run_verb
 
+from semiseg.errors import SemisegError
 from semiseg.evaluation import EvaluateConfig, folder_of
 from semiseg.pseudo_label.thresholds import resolve_thresholds
 
@@ -57,7 +59,8 @@ def test_the_score_of_the_training_comes_out_exactly(evaluate: Evaluate, trained
     assert {name: row["iou"] for name, row in found["per_class"].items()} == summary["class_iou"]
     assert found["miou_leaves_out"] == ["soil"] and found["split"] == "val" and found["warnings"] == []
     assert (found["patches"], found["sources"]) == (4, 2)
-    assert evaluate("batch_size=3")["metrics"]["miou"] == pytest.approx(summary["best_val_miou"], abs=1e-6)
+    again = evaluate("batch_size=3", "num_workers=1")
+    assert again["metrics"]["miou"] == pytest.approx(summary["best_val_miou"], abs=1e-6)
 
 
 def test_files_and_tables(
@@ -108,6 +111,18 @@ def test_every_split_has_its_patches(evaluate: Evaluate, trained_run: Path, tmp_
     assert sources("test", "data=folder", f"data.root={other.as_posix()}") == ["x", "y"]
     mapping = (tmp_path / "out" / "class_mapping.csv").read_text(encoding="utf-8")
     assert mapping.splitlines()[:2] == ["class_name,class_color", "soil,10 10 10"]
+
+
+@without_figures
+def test_a_worker_that_dies_is_told_with_the_settings_of_this_verb(
+    trained_run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def killed(*args: object, **kwargs: object) -> None:
+        raise SemisegError("A loader worker died: trainer.num_workers=0 reads without, trainer.batch_size=1 less.")
+
+    monkeypatch.setattr("semiseg.evaluation.measure", killed)
+    text = refused(capsys, run_verb("evaluate", f"run={trained_run.as_posix()}", "device=cpu", "num_workers=1"))
+    assert "died: num_workers=0 reads without, batch_size=1 less" in text
 
 
 @without_figures

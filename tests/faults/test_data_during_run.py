@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import cv2
 import numpy as np
@@ -325,6 +327,14 @@ def test_a_paging_file_that_is_too_small_is_memory_that_ran_out() -> None:
     handed_over = RuntimeError("Couldn't open shared file mapping: <torch_7_8>, error code: <1455>")
     for error in (refused, handed_over):
         assert "Memory ran out for the loader workers" in str(failure_of((), error))
+
+
+def test_a_worker_that_just_ended_ran_out_of_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also on Windows, which knows neither SIGBUS nor SIGKILL."""
+    for name in ("SIGBUS", "SIGKILL"):
+        monkeypatch.delattr(signal, name, raising=False)
+    ended: Any = SimpleNamespace(pid=12, exitcode=0, join=lambda seconds: None)
+    assert "A loader worker (process 12) ended with status 0" in str(failure_of([ended], RuntimeError("gone")))
 
 
 def test_an_error_of_another_kind_stays_what_it_is(no_workers_left: None) -> None:

@@ -52,14 +52,17 @@ class PatchIndex:
 
     @cached_property
     def _handles(self) -> dict[str, Handle]:
-        return {name: to_handle(getattr(self, name)) for name in COLUMNS}
+        names = json.dumps([self.sources, self.places]).encode()
+        columns = {name: to_handle(getattr(self, name)) for name in COLUMNS}
+        return columns | {"names": to_handle(np.frombuffer(names, dtype=np.uint8))}
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"root": self.root, "sources": self.sources, "places": self.places, "columns": self._handles}
+        return {"root": self.root, "columns": self._handles}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        columns = {name: from_handle(handle) for name, handle in state.pop("columns").items()}
-        self.__dict__.update(state | columns)
+        columns = {name: from_handle(handle) for name, handle in state["columns"].items()}
+        sources, places = json.loads(columns.pop("names").tobytes())
+        self.__dict__.update(columns, root=state["root"], sources=sources, places=[tuple(place) for place in places])
 
     @cached_property
     def has_mask(self) -> NDArray[np.bool_]:

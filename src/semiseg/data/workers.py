@@ -95,12 +95,13 @@ def failure_of(workers: Sequence[BaseProcess], error: BaseException) -> SemisegE
 
 
 def _obituary(pid: int | None, exitcode: int) -> str:
-    if exitcode == -getattr(signal, "SIGBUS", 0):
+    name = signal.Signals(-exitcode).name if exitcode < 0 else None
+    if name == "SIGBUS":
         return OUT_OF_SHARED_MEMORY
-    if exitcode == -getattr(signal, "SIGKILL", 0):
+    if name == "SIGKILL":
         return (
             f"A loader worker (process {pid}) was killed, by the system because memory ran out or by a person. Take "
             f"fewer with trainer.num_workers=1, or none ({ALONE}), a smaller trainer.batch_size, or more memory."
         )
-    how = f"crashed with {signal.Signals(-exitcode).name}" if exitcode < 0 else f"ended with status {exitcode}"
+    how = f"crashed with {name}" if name else f"ended with status {exitcode}"
     return f"A loader worker (process {pid}) {how}. To see at which file, take none: {ALONE}."

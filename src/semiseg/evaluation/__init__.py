@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,7 @@ class EvaluateConfig:
     backend: str = "auto"
     precision: str | None = None
     batch_size: int | None = None
+    num_workers: int | None = None
     target_precision: float = 0.9
 
     def __post_init__(self) -> None:
@@ -54,6 +56,7 @@ class EvaluateConfig:
         one_of("backend", self.backend, BACKENDS)
         at_least("size", self.size, SMALLEST, optional=True)
         at_least("batch_size", self.batch_size, 1, optional=True)
+        at_least("num_workers", self.num_workers, 0, optional=True)
         if self.precision is not None:
             one_of("precision", self.precision, PRECISIONS)
         if not 0 < self.target_precision < 1:
@@ -114,6 +117,7 @@ def evaluate(cfg: EvaluateConfig, systems: list[System], subject: Subject, termi
     columns = (TextColumn("Evaluating"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with (
         told_as(lambda: short, systems[0].device),
+        by_own_names(),
         Progress(*columns, console=terminal, transient=True, disable=not terminal.is_terminal) as progress,
     ):
         task = progress.add_task("", total=len(subject.patches))
@@ -122,8 +126,18 @@ def evaluate(cfg: EvaluateConfig, systems: list[System], subject: Subject, termi
             subject,
             batch_size,
             systems[0].device,
+            cfg.num_workers,
             advance=lambda count: progress.advance(task, count),
         )
+
+
+@contextmanager
+def by_own_names() -> Iterator[None]:
+    """What is to be set when loader workers die is a setting of the trainer in a training, and of this verb here."""
+    try:
+        yield
+    except SemisegError as error:
+        raise type(error)(str(error).replace("trainer.", "")) from error
 
 
 def predictor_of(cfg: EvaluateConfig, run: System) -> Predictor:

@@ -58,12 +58,14 @@ def measure(
     subject: Subject,
     batch_size: int,
     device: torch.device,
+    num_workers: int | None = None,
     *,
     advance: Callable[[int], None] = lambda count: None,
 ) -> Evaluation:
     """Every system on every patch, in the batches of a training's evaluations.
 
-    Raises DataError for a patch that cannot be read, and where every pixel is ignored.
+    `num_workers` processes read ahead; None takes some beside a GPU alone, since on the cores that the network computes
+    on they gain nothing. Raises DataError for a patch that cannot be read, and where every pixel is ignored.
     """
     sources, source_of = subject.sources
     num_classes = subject.bundle.classes.num_classes
@@ -71,7 +73,7 @@ def measure(
     tallies = [Tally(len(sources), num_classes, device) for _ in names]
     failed: list[int] = []
     seen = 0
-    workers = 0 if device.type == "cpu" else MAX_EVAL_WORKERS  # beside a network on the same cores they gain nothing
+    workers = num_workers if num_workers is not None else MAX_EVAL_WORKERS * (device.type != "cpu")
     for batch in eval_loader(subject.bundle, subject.patches, batch_size, workers, pin_memory=device.type == "cuda"):
         of_batch = torch.from_numpy(source_of[seen : seen + len(batch.image)])
         for part, rows in of_one_size(batch):
