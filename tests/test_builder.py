@@ -7,12 +7,14 @@ from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from omegaconf import DictConfig, OmegaConf
 
 from semiseg.builder import (
     Parts,
+    build_labeler,
     build_method,
     build_model,
     check_batches,
@@ -21,8 +23,9 @@ from semiseg.builder import (
     fit_to_data,
     model_node,
 )
+from semiseg.data.split import Pools
 from semiseg.engine.settings import OptimConfig, TrainerConfig
-from semiseg.errors import ConfigError
+from semiseg.errors import ConfigError, DataError
 from semiseg.losses import SegmentationLoss
 from semiseg.models import MultiHeadDeepLabV3Plus
 from semiseg.pseudo_label import DiscriminatorGate, NoPseudoLabels, PseudoLabeler, SoftmaxThreshold
@@ -76,7 +79,41 @@ def test_batches_of_one_are_refused_before_the_first_step(labeler: PseudoLabeler
     student.check_batch = partial(MultiHeadDeepLabV3Plus.check_batch, student)
     method: Any = SimpleNamespace(student=student, labeler=labeler)
     with pytest.raises(ConfigError, match="cannot train on a batch of 1 image") if refused else nullcontext():
-        check_batches(method, TrainerConfig(max_steps=1, batch_size=2, unlabeled_batch_size=1))
+        check_batches(method, TrainerConfig(max_steps=1, batch_size=2, unlabeled_batch_size=1), pools(2, 2))
+
+
+def pools(train: int, unlabeled: int) -> Pools:
+    return Pools(np.arange(train), np.arange(1), np.arange(unlabeled))
+
+
+@pytest.mark.parametrize(
+    ("train", "unlabeled", "said"),
+    [
+        (3, 9, "3 labelled patches do not fill a batch of 4: use trainer.batch_size=3 or less"),
+        (1, 9, "1 labelled patches are too few: this network trains on batches of 2 or more"),
+        (9, 3, "3 unlabelled patches do not fill a batch of 4: use trainer.unlabeled_batch_size=3 or less"),
+        (9, 1, "1 unlabelled patches are too few: this network trains on batches of 2 or more"),
+        (9, 0, "there are no unlabelled patches: add images without masks"),
+    ],
+)
+def test_pools_that_do_not_fill_a_batch_are_refused_before_the_run_has_files(train, unlabeled, said) -> None:
+    student = SimpleNamespace(smallest_batch=2, check_batch=lambda images: None)
+    method: Any = SimpleNamespace(student=student, labeler=SoftmaxThreshold(0.5))
+    trainer = TrainerConfig(max_steps=1, batch_size=4, unlabeled_batch_size=4)
+    with pytest.raises(DataError, match=said):
+        check_batches(method, trainer, pools(train, unlabeled))
+    check_batches(method, trainer, pools(4, 4))
+
+
+def test_the_loss_of_a_pseudo_labeler_is_named_as_it_is_set() -> None:
+    whole = OmegaConf.create({"pseudo_label": {"_target_": "semiseg.pseudo_label.SoftmaxThreshold"}})
+    for st_loss, said in (
+        ({"ce_weight": 0.0}, r"^pseudo_label\.st_loss has no term: set pseudo_label\.st_loss\.ce_weight, "),
+        ({"ce_weight": -1.0}, r"^pseudo_label\.st_loss\.ce_weight=-1"),
+    ):
+        whole.pseudo_label.st_loss = {"_target_": "semiseg.losses.SegmentationLoss", **st_loss}
+        with pytest.raises(ConfigError, match=said):
+            build_labeler(whole)
 
 
 def test_one_seed_gives_one_student_whatever_labels_it() -> None:

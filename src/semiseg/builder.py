@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,8 @@ from semiseg.data.build import DataBundle, build_data
 from semiseg.data.config import DataConfig
 from semiseg.data.frequency import balanced_weights
 from semiseg.data.layouts.base import Layout
+from semiseg.data.loader import check_pool
+from semiseg.data.split import Patches, Pools
 from semiseg.data.stream import Pool
 from semiseg.engine.device import Hardware
 from semiseg.engine.optim import build_optimizer
@@ -101,13 +104,23 @@ class Parts:
 def build_parts(config: DictConfig, optim: OptimConfig) -> Parts:
     """The parts of a config, with class weights and class thresholds still open. Raises ConfigError."""
     check_model(config)
-    labeler: PseudoLabeler = build(config.pseudo_label, "pseudo_label", PseudoLabeler)
+    labeler = build_labeler(config)
     if labeler.optim is not None:
         discriminator_optim(labeler)
     if labeler.needs_teacher and labeler.teacher == "ema" and optim.ema_decay is None:
-        raise ConfigError("pseudo_label.teacher=ema needs an average; set optim.ema_decay=0.999 or teacher=student.")
+        raise ConfigError(
+            "pseudo_label.teacher=ema needs an average; set optim.ema_decay=0.999 or pseudo_label.teacher=student."
+        )
     aug: Augment = build(config.aug, "aug", Augment)
     return Parts(aug, build(config.loss, "loss", SegmentationLoss), labeler)
+
+
+def build_labeler(config: DictConfig) -> PseudoLabeler:
+    """The pseudo-labeler. Raises ConfigError, in which the settings of a loss are those of its own."""
+    try:
+        return build(config.pseudo_label, "pseudo_label", PseudoLabeler)
+    except ConfigError as error:
+        raise ConfigError(re.sub(r"(?<![\w.])loss(?=\.\w| has)", "pseudo_label.st_loss", str(error))) from error
 
 
 def discriminator_optim(labeler: PseudoLabeler) -> OptimConfig:
@@ -119,11 +132,17 @@ def discriminator_optim(labeler: PseudoLabeler) -> OptimConfig:
     return settings(OptimConfig, given, "pseudo_label.optim")
 
 
-def check_batches(method: SemiSupervised, trainer: TrainerConfig) -> None:
-    """Raises ConfigError for batches too small to train on: now, and not when the first unlabelled one comes."""
-    method.student.check_batch(trainer.batch_size)
+def check_batches(method: SemiSupervised, trainer: TrainerConfig, pools: Pools) -> None:
+    """At once, and not when the first batch comes, or the first unlabelled one.
+
+    Raises ConfigError for batches too small to train on, and DataError for pools that do not fill one.
+    """
+    wanted: list[tuple[Pool, Patches, int]] = [("labeled", pools.train, trainer.batch_size)]
     if method.labeler.needs_unlabeled:
-        method.student.check_batch(trainer.unlabeled_batch_size)
+        wanted.append(("unlabeled", pools.unlabeled, trainer.unlabeled_batch_size))
+    for pool, patches, batch_size in wanted:
+        method.student.check_batch(batch_size)
+        check_pool(pool, len(patches), batch_size, method.student.smallest_batch)
 
 
 def fit_to_data(parts: Parts, bundle: DataBundle, total_steps: int) -> None:

@@ -80,8 +80,7 @@ class Console(ABC):
             "Class IoU: " + joined({name: score(iou, absent="absent") for name, iou in class_iou.items()}),
         ]
         if is_best:
-            before = "" if best_before is None else f" (previous: {score(best_before)})"
-            lines.append(f"{check_mark(self.encoding)} New best validation mIoU: {score(val_miou)}{before}")
+            lines.append(f"{check_mark(self.encoding)} {new_best(val_miou, best_before)}")
         lines += [f"  Saving best model to: {path}" if is_best else f"  Saving to: {path}" for path in saved]
         self._panel(f"Evaluating at iteration {step}...", lines, style="green" if is_best else "dim")
 
@@ -239,6 +238,15 @@ def aligned(rows: Mapping[str, str]) -> list[str]:
 def score(value: float, absent: str = "n/a") -> str:
     """A score with four decimals; `absent` where there is none."""
     return absent if math.isnan(value) else f"{value:.4f}"
+
+
+def new_best(val_miou: float, before: float | None) -> str:
+    """What is said of weights that are kept; `before`, the best score so far, may be that of weights elsewhere."""
+    if before is None:
+        return f"New best validation mIoU: {score(val_miou)}"
+    if val_miou > before:
+        return f"New best validation mIoU: {score(val_miou)} (previous: {score(before)})"
+    return f"Best weights in this folder: validation mIoU {score(val_miou)} (others had {score(before)})"
 
 
 def make_console(

@@ -54,11 +54,15 @@ class PseudoLabel:
 
 @dataclass
 class StepOutput:
-    """Losses keyed by the optimiser that takes them; until logged, `logs` are averaged and `counts` added up."""
+    """Losses keyed by the optimiser that takes them; until logged, `logs` are averaged and `counts` added up.
+
+    `images` is how many the student was trained on, labelled and unlabelled.
+    """
 
     losses: dict[str, Tensor]
     logs: dict[str, Tensor]
     counts: dict[str, Tensor] = field(default_factory=dict)
+    images: int = 0
 
 
 def as_heads(logits: Tensor) -> Tensor:

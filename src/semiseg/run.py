@@ -32,6 +32,7 @@ from semiseg.reproduce import Original
 from semiseg.resumption import resume, start_from
 from semiseg.run_folder import RunFolder, git_commit
 from semiseg.samples import predict_examples
+from semiseg.shell import program
 from semiseg.stopping import StopRequest
 from semiseg.summary import left_out_of_miou, next_command, result_rows, summarise
 from semiseg.tracking.base import Tracker
@@ -96,25 +97,15 @@ class Run:
     def _method(self) -> SemiSupervised:
         length = total_steps(self.trainer, self.labeled)
         method = builder.build_method(self.config, self.parts, self.bundle, self.optim, length)
-        builder.check_batches(method, self.trainer)
+        builder.check_batches(method, self.trainer, self.bundle.pools)
         if method.student.origin is not None:
             self.console.message(method.student.origin)
         layout = torch.channels_last if self.trainer.channels_last else torch.contiguous_format
         return method.to(device=self.hardware.device, memory_format=layout)  # pyright: ignore[reportCallIssue]
 
     def _recorder(self) -> Recorder:
-        trainer = self.trainer
-        images = trainer.batch_size + trainer.unlabeled_batch_size * self.method.labeler.needs_unlabeled
-        names = self.bundle.classes.names
-        return Recorder(
-            self.folder.path,
-            self.tracker,
-            self.console,
-            names,
-            images * trainer.accumulate,
-            self.hardware.device,
-            flatten(plain(self.config)),
-        )
+        names, device = self.bundle.classes.names, self.hardware.device
+        return Recorder(self.folder.path, self.tracker, self.console, names, device, flatten(plain(self.config)))
 
     def _engine(self) -> Engine:
         method, hardware = self.method, self.hardware
@@ -156,6 +147,8 @@ class Run:
         with self.stop:
             try:
                 status = self._fit()
+                if status == "stopped early":
+                    self.console.message(self._why_early())
             except KeyboardInterrupt:  # a second Ctrl-C
                 status = "interrupted"
                 raise
@@ -185,7 +178,16 @@ class Run:
         where = f"Stopped at iteration {self.engine.step}"
         if not self.folder.resumable:
             return f"{where}, before the first checkpoint (trainer.save_latest_every={self.trainer.save_latest_every})."
-        return f"{where}. Continue from the newest checkpoint with: python train.py {self.folder.resumption()}"
+        return f"{where}. Continue from the newest checkpoint with: {program('train')} {self.folder.resumption()}"
+
+    def _why_early(self) -> str:
+        patience, engine = self.trainer.early_stop_patience, self.engine
+        since = f"{engine.best.since} evaluations without a new best"
+        return (
+            f"Stopped early at iteration {engine.step} of {engine.total_steps}: {since} "
+            f"(trainer.early_stop_patience={patience}). To go on all the same: "
+            f"{program('train')} {self.folder.resumption()} trainer.early_stop_patience=null"
+        )
 
     def _restore(self) -> None:
         if self.config.resume:

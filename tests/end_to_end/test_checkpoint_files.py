@@ -119,3 +119,6 @@ def test_early_stopping(place, saved, scores):
     assert saved[-4:] == ["--", "latest_model.pth", "latest_checkpoint.pth", "final_model.pth"]
     summary = place.run("run").summary()
     assert (summary["status"], summary["steps"], summary["best_step"]) == ("stopped early", 4, 2)
+    log = (place.run("run").path / "log.txt").read_text(encoding="utf-8")
+    assert "Stopped early at iteration 4 of 9: 2 evaluations without a new best (trainer.early_stop_patience=2)." in log
+    assert " resume=true name=run trainer.early_stop_patience=null" in log

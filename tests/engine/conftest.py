@@ -73,6 +73,7 @@ class Notes:
 
     def __init__(self) -> None:
         self.logs: dict[int, dict[str, float]] = {}
+        self.images: dict[int, int] = {}
         self.evaluations: list[int] = []
         self.bad: tuple[int, list[str]] | None = None
         self.skipped: dict[int, tuple[int, list[str]]] = {}
@@ -97,8 +98,8 @@ class Notes:
     def paused(self) -> Iterator[None]:
         yield
 
-    def log(self, step: int, averages: dict[str, float], counts: dict[str, Tensor], skipped: int) -> None:
-        self.logs[step] = averages
+    def log(self, step: int, averages: dict[str, float], counts: dict[str, Tensor], images: int, skipped: int) -> None:
+        self.logs[step], self.images[step] = averages, images
 
     def evaluation(self, step: int, *args: Any) -> None:
         self.evaluations.append(step)
@@ -107,6 +108,8 @@ class Notes:
         self.matrices_of = result.val.miou
 
     def forget_best(self) -> None: ...
+
+    def forget_run(self) -> None: ...
 
     def state_dict(self) -> dict[str, Any]:
         return {}

@@ -122,10 +122,10 @@ def test_average_follows_each_step(make_engine) -> None:
     assert {"best_model_ema.pth", "final_model_ema.pth"} <= files_of(engine)
 
 
-def test_it_logs_every_log_every_steps_and_at_the_end(make_engine) -> None:
+def test_it_logs_every_log_every_steps_at_evaluations_and_at_the_end(make_engine) -> None:
     engine = make_engine(max_steps=7, log_every=3)
     engine.fit()
-    assert list(engine.recorder.logs) == [3, 6, 7]
+    assert list(engine.recorder.logs) == [3, 4, 6, 7]
     assert set(engine.recorder.logs[3]) == {"loss/ce", "loss/total", "lr/student"}
 
 
@@ -174,6 +174,37 @@ def test_a_resumed_run_has_the_epochs_that_are_left_with_batches_of_any_size(
     engine.fit()
     assert engine.step == engine.optimization.total_steps == steps
     assert engine.stream.position == {"labeled": 24}
+
+
+def test_what_an_evaluation_may_end_is_logged_before_it(make_engine) -> None:
+    engine = make_engine(max_steps=20, eval_every=3, log_every=10, early_stop_patience=1, scores=(0.5, 0.4))
+    assert engine.fit() == "stopped early"
+    assert engine.recorder.images == {3: 6, 6: 6} and engine.recorder.evaluations == [3, 6]
+
+
+def test_a_restore_elsewhere_goes_on_from_the_best_score(make_engine, tmp_path: Path) -> None:
+    """And from the patience; of the weights, which are in the other folder, the next evaluation writes its own."""
+    first = make_engine(max_steps=2, eval_every=1, early_stop_patience=3, scores=(0.6, 0.5))
+    first.fit()
+    engine = make_engine(max_steps=6, eval_every=1, early_stop_patience=3, scores=(0.4, 0.45, 0.9))
+    engine.load_state_dict(first.state_dict(), tmp_path / "x.pth")
+    engine.start_anew_in_folder()
+    assert engine.fit() == "stopped early"
+    assert (engine.step, engine.best.step, engine.best.miou, engine.best.since) == (4, 1, 0.6, 3)
+    assert engine.best.weights == (4, 0.45) and engine.checkpoints.best.is_file()
+
+
+def test_the_ramps_end_with_the_recounted_length(make_engine, tmp_path: Path) -> None:
+    epochs = {"max_steps": None, "max_epochs": 3}
+    first = make_engine(**epochs)
+    first.step, first.position = 6, {"labeled": 12}
+    labeler = DiscriminatorGate(optim={"lr": 1e-4})
+    engine = make_engine(**epochs, labeler=labeler, batch_size=4, steps_per_epoch=2)
+    state = first.state_dict()
+    for key in ("model_D_state", "optimizer_D_state"):
+        state[key] = engine.state_dict()[key]
+    engine.load_state_dict(state, tmp_path / "x.pth")
+    assert labeler.total_steps == engine.total_steps == 9
 
 
 def test_it_stops_after_patience_evaluations_without_a_new_best(make_engine) -> None:

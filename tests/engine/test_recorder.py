@@ -27,7 +27,7 @@ def recorder(tmp_path: Path) -> Recorder:
 
 def new_recorder(folder: Path) -> Recorder:
     console = make_console(log_file=folder / "log.txt")
-    return Recorder(folder, NullTracker(), console, ("soil", "palm"), 2, torch.device("cpu"))
+    return Recorder(folder, NullTracker(), console, ("soil", "palm"), torch.device("cpu"))
 
 
 def resumed(recorder: Recorder, step: int) -> Recorder:
@@ -66,7 +66,7 @@ def kept_pixels(kept: int, correct: int) -> dict[str, torch.Tensor]:
 def test_an_interval_that_kept_nothing_has_no_precision_to_be_averaged(recorder: Recorder) -> None:
     recorder.start(0, 10)
     for step, counts in enumerate((kept_pixels(0, 0), kept_pixels(50, 40), kept_pixels(0, 0), kept_pixels(10, 6))):
-        recorder.log(step + 1, LOSSES, counts, 0)
+        recorder.log(step + 1, LOSSES, counts, 2, 0)
     again = resumed(recorder, 4)
     figures = evaluate(again, 4)
     assert figures["st_precision"] == pytest.approx(0.7) and figures["st_coverage"] == pytest.approx(0.15)
@@ -97,20 +97,34 @@ def test_matrices_that_cannot_be_written_end_no_run_and_leave_none_of_other_weig
 def test_the_count_of_a_stream_is_taken_once(recorder: Recorder) -> None:
     recorder.start(0, 10)
     for step, skipped in ((1, 0), (2, 2), (3, 2), (4, 5)):
-        recorder.log(step, LOSSES, {}, skipped)
+        recorder.log(step, LOSSES, {}, 2, skipped)
     assert recorder.figures()["skipped_files"] == 5
     assert [line.get("data/skipped") for line in read_metrics(recorder.folder / "metrics.jsonl")] == [None, 2, 2, 5]
     recorder.skipped_patches(7)  # at a checkpoint between two log steps
     assert recorder.figures()["skipped_files"] == 7
 
 
+def test_the_rate_is_that_of_the_images_that_were_trained_on(recorder: Recorder, monkeypatch) -> None:
+    """Fewer of them in the steps before self-training starts."""
+    clock = iter((0.0, 2.0, 6.0))
+    monkeypatch.setattr("semiseg.engine.recorder.time.perf_counter", lambda: next(clock))
+    recorder.start(0, 10)
+    recorder.log(1, LOSSES, {}, 8, 0)
+    recorder.log(2, LOSSES, {}, 32, 0)
+    assert [line["images_per_s"] for line in read_metrics(recorder.folder / "metrics.jsonl")] == [4.0, 8.0]
+    assert recorder.figures()["images_per_s"] == pytest.approx(40 / 6)
+    older = {name: value for name, value in recorder.state_dict().items() if name != "images"}
+    recorder.load_state_dict(older)
+    assert recorder.figures()["images_per_s"] is None
+
+
 def test_a_resumed_run_counts_on(recorder: Recorder) -> None:
     """Its stream starts at nought again."""
     recorder.start(0, 10)
-    recorder.log(1, LOSSES, {}, 3)
+    recorder.log(1, LOSSES, {}, 2, 3)
     again = resumed(recorder, 1)
     for step, skipped in ((2, 0), (3, 2)):
-        again.log(step, LOSSES, {}, skipped)
+        again.log(step, LOSSES, {}, 2, skipped)
     assert again.figures()["skipped_files"] == 5
     assert [line.get("data/skipped") for line in read_metrics(again.folder / "metrics.jsonl")] == [3, 3, 5]
 
@@ -128,7 +142,7 @@ def test_unreadable_patches_of_an_evaluation_are_named_once(recorder: Recorder) 
 def untrained(recorder: Recorder, steps: range) -> list[dict[str, Any]]:
     """Logs and evaluations of a run that keeps no pixel; the findings at its end."""
     for step in steps:
-        recorder.log(step, LOSSES, counts(kept=0), 0)
+        recorder.log(step, LOSSES, counts(kept=0), 2, 0)
         evaluate(recorder, step)
     return [each for each in recorder.figures()["findings"] if each["sign"] == "bad"]
 
@@ -189,7 +203,7 @@ def test_another_folder_does_not_take_over_the_findings(recorder: Recorder) -> N
 
 def test_losses_that_end_the_training_are_recorded(recorder: Recorder) -> None:
     recorder.start(0, 10)
-    recorder.log(1, LOSSES, {}, 0)
+    recorder.log(1, LOSSES, {}, 2, 0)
     recorder.not_finite(2, ["loss/ce"])
     (finding,) = recorder.figures()["findings"]
     assert (finding["rule"], finding["step"]) == ("loss-not-finite", 2)
@@ -200,7 +214,7 @@ def test_losses_that_end_the_training_are_recorded(recorder: Recorder) -> None:
 def test_remedies_start_from_the_settings_of_the_run(tmp_path: Path) -> None:
     console = make_console(log_file=tmp_path / "log.txt")
     settings = {"optim.lr": 0.2, "data.exclude_from_miou": [0]}
-    recorder = Recorder(tmp_path, NullTracker(), console, ("soil", "palm"), 2, torch.device("cpu"), settings)
+    recorder = Recorder(tmp_path, NullTracker(), console, ("soil", "palm"), torch.device("cpu"), settings)
     recorder.not_finite(2, ["loss/ce"])
     assert recorder.figures()["findings"][0]["remedy"].startswith("optim.lr=0.1 ")
 
@@ -209,7 +223,7 @@ def test_skipped_steps_are_told_once_each_and_counted(recorder: Recorder) -> Non
     recorder.start(0, 40)
     for step, total in ((10, 0), (20, 2), (30, 2), (40, 3)):
         recorder.skipped_steps(step, total, ["loss/ce"] if step == 20 else [])
-        recorder.log(step, LOSSES, {}, 0)
+        recorder.log(step, LOSSES, {}, 2, 0)
     said = (recorder.folder / "log.txt").read_text(encoding="utf-8").splitlines()
     assert [line for line in said if "skipped" in line] == [
         "Steps skipped up to iteration 20: 2, 2 in all (loss/ce not finite)",

@@ -177,7 +177,7 @@ def test_train_py_ends_cleanly_on_request(yard: Yard, number: signal.Signals) ->
     assert process.returncode == 128 + number, error
     assert error.strip() == "Stopping after this step, with a checkpoint. Ctrl-C again stops at once."
     step = run.load()["iteration"]
-    assert f"Stopped at iteration {step}. Continue from the newest checkpoint with: python train.py resume=true" in out
+    assert f"Stopped at iteration {step}. Continue from the newest checkpoint with: semiseg train resume=true" in out
     assert run.summary()["status"] == "interrupted" and run.summary()["steps"] == step
     assert run.metrics()[-1]["step"] == step
 

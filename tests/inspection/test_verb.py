@@ -63,6 +63,15 @@ def test_images_smaller_than_the_crop(
     assert shown.rstrip().endswith("aug.pad=true")
 
 
+@pytest.mark.parametrize("model", ["model=lightweight", "model=lightweight_original"])  # one pads, one resizes
+def test_an_augmentation_that_fills_them_up_needs_no_advice(
+    semiseg_inspect: Verb, salak_root: Path, capsys: pytest.CaptureFixture[str], model: str
+) -> None:
+    assert semiseg_inspect("data=salak", f"data.root={salak_root.as_posix()}", model) == 0
+    shown = capsys.readouterr().out
+    assert "are smaller than trainer.crop_size" not in shown and "aug.pad" not in shown
+
+
 @pytest.mark.parametrize("data", ["salak", "voc", "folder", "dubai"])
 def test_every_data_choice_composes(
     semiseg_inspect: Verb, tmp_path: Path, data: str, capsys: pytest.CaptureFixture[str]

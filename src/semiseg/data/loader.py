@@ -76,7 +76,7 @@ def train_loader(
     the hidden ones. Raises `DataError` for a pool smaller than a batch.
     """
     patches = bundle.pools.unlabeled if pool == "unlabeled" else bundle.pools.train
-    _check_pool(pool, len(patches), batch_size)
+    check_pool(pool, len(patches), batch_size)
     reader = PatchReader(bundle.index, bundle.classes, with_masks=pool != "unlabeled" or audit)
     stream = Stream(patches, seed, STREAM_IDS[pool])
     skip = bundle.config.on_error == "skip"
@@ -127,7 +127,8 @@ def fixed_train_subset(bundle: DataBundle, size: int, seed: int) -> np.ndarray:
     return np.sort(chosen)
 
 
-def _check_pool(pool: Pool, size: int, batch_size: int) -> None:
+def check_pool(pool: Pool, size: int, batch_size: int, smallest: int = 1) -> None:
+    """Raises DataError for a pool that does not fill a batch; `smallest` is the least that the network trains on."""
     if size >= batch_size:
         return
     if pool == "unlabeled" and size == 0:
@@ -136,4 +137,6 @@ def _check_pool(pool: Pool, size: int, batch_size: int) -> None:
             "train on the labels alone with pseudo_label=none, or, with a teacher, pseudo_label.unlabeled=false"
         )
     kind, setting = ("unlabelled", "unlabeled_batch_size") if pool == "unlabeled" else ("labelled", "batch_size")
+    if size < smallest:
+        raise DataError(f"{size} {kind} patches are too few: this network trains on batches of {smallest} or more")
     raise DataError(f"{size} {kind} patches do not fill a batch of {batch_size}: use trainer.{setting}={size} or less")

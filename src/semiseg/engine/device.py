@@ -27,10 +27,10 @@ def why_no_cuda() -> str:
     return "This PyTorch is built without CUDA; for an NVIDIA GPU install the one of pytorch.org/get-started/locally."
 
 
-def pick_device(name: str) -> torch.device:
+def pick_device(name: str, setting: str = "device") -> torch.device:
     """`auto` takes CUDA, else MPS, else the CPU; what a GPU has free is then all that this process may take of it.
 
-    Raises ConfigError for a device this machine lacks.
+    Raises ConfigError, naming the setting, for a device this machine lacks.
     """
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":
@@ -38,11 +38,13 @@ def pick_device(name: str) -> torch.device:
     if not available[name.split(":")[0]]:
         valid = ", ".join(kind for kind, there in available.items() if there)
         raise ConfigError(
-            f"device={name}: PyTorch finds no such device here. Available: {valid}, auto. {why_no_cuda()}".rstrip()
+            f"{setting}={name}: PyTorch finds no such device here. Available: {valid}, auto. {why_no_cuda()}".rstrip()
         )
     device = torch.device(name)
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ConfigError(f"device={name}: PyTorch finds {torch.cuda.device_count()} GPUs here, counted from cuda:0.")
+        raise ConfigError(
+            f"{setting}={name}: PyTorch finds {torch.cuda.device_count()} GPUs here, counted from cuda:0."
+        )
     keep_to_gpu_memory(device)
     return device
 
@@ -84,7 +86,7 @@ class Hardware:
     @classmethod
     def of(cls, trainer: TrainerConfig) -> Hardware:
         """Raises ConfigError for a device or precision this machine lacks."""
-        device = pick_device(trainer.device)
+        device = pick_device(trainer.device, "trainer.device")
         workers = trainer.num_workers
         if workers is None:
             # Loading beside a training on the same cores gains nothing; a GPU wants the cores to feed it.

@@ -151,9 +151,10 @@ class Engine:
 
     def _when_due(self, stream: BatchStream) -> None:
         trainer, last = self.trainer, self.step == self.total_steps
-        if self.step % trainer.log_every == 0 or last:
+        evaluate = self.step % self.eval_every == 0 or last
+        if self.step % trainer.log_every == 0 or evaluate:  # which may end the training
             self._log(stream)
-        if self.step % self.eval_every == 0 or last:
+        if evaluate:
             self._evaluate()
         periodic = self.step % trainer.save_every == 0
         latest = self._latest_is_due(periodic) or last or self._out_of_patience()
@@ -173,7 +174,7 @@ class Engine:
         rates = {f"lr/{name}": o.param_groups[0]["lr"] for name, o in self.optimizers.items()}
         losses = [name for name in self.meter.not_finite if is_loss(name)]
         self.recorder.skipped_steps(self.step, skipped, losses)
-        self.recorder.log(self.step, averages | rates, counts, stream.skipped)
+        self.recorder.log(self.step, averages | rates, counts, self.optimization.take_images(), stream.skipped)
         if in_a_row >= self.trainer.max_bad_steps:
             self.recorder.not_finite(self.step, losses)
             raise self._diverged(in_a_row, losses)
@@ -255,6 +256,7 @@ class Engine:
         memory.take_over(self.trainer, state.get("batch", {}))
         self.step, self.position = step, position
         self.total_steps = self.optimization.total_steps = total
+        self.method.labeler.set_length(total)
         self.best.load_state_dict(state)
         self.evaluated_at = state["evaluated_at"]
         self.saved = (path, self.step)
@@ -263,7 +265,7 @@ class Engine:
 
     def start_anew_in_folder(self) -> None:
         """After a restore from another run's folder: its best weights are not in this one, nor is its tracked run."""
-        self.best, self.evaluated_at = BestScore(), -1
+        self.best.weights, self.evaluated_at = None, -1
         self.recorder.forget_run()
 
     def forget_best_weights(self) -> None:

@@ -41,6 +41,7 @@ class Progress:
 
     seconds: float = 0.0  # in training steps, evaluations and saving left out
     timed_steps: int = 0
+    images: int | None = 0  # that the networks saw in these steps; None where an older checkpoint does not tell
     skipped_steps: int = 0  # a loss or gradient not finite
     skipped: int = 0  # unreadable patches passed over in training
     unread: int = 0  # and in the last evaluation
@@ -61,13 +62,12 @@ class Recorder:
         tracker: Tracker,
         console: Console,
         class_names: tuple[str, ...],
-        images_per_step: int,
         device: torch.device,
         settings: Mapping[str, Any] | None = None,
     ) -> None:
         """`settings` are dotted config keys, from which the doctor's remedies start."""
         self.folder, self.tracker, self.console = folder, tracker, console
-        self.class_names, self.images_per_step, self.device = class_names, images_per_step, device
+        self.class_names, self.device = class_names, device
         self.metrics = MetricsFile(folder / "metrics.jsonl", console.warning)
         self.progress = Progress()
         self.watch = Watch(class_names, settings or {})
@@ -88,15 +88,17 @@ class Recorder:
         step, clock = self.mark
         self.mark = (step, clock + time.perf_counter() - begin)
 
-    def log(self, step: int, averages: dict[str, float], counts: dict[str, Tensor], skipped: int) -> None:
-        """Averages and counts since the last log step; `skipped` counts from the start of the present stream."""
+    def log(self, step: int, averages: dict[str, float], counts: dict[str, Tensor], images: int, skipped: int) -> None:
+        """Averages, counts and images since the last log step; `skipped` counts from the start of the stream."""
         before, clock = self.mark
         self.mark = (step, time.perf_counter())
         seconds, steps = self.mark[1] - clock, step - before
         self.progress.seconds += seconds
         self.progress.timed_steps += steps
+        if self.progress.images is not None:
+            self.progress.images += images
         self.skipped_patches(skipped)
-        rate = self.images_per_step * steps / max(seconds, 1e-9)
+        rate = images / max(seconds, 1e-9)
         st = audit_metrics(counts, self.class_names) if counts else {}
         self._keep_st(st)
         self.watch.log(averages | st)
@@ -138,13 +140,12 @@ class Recorder:
         row = {"val_miou": result.val.miou, "train_miou": result.train.miou, "gap": result.gap, "class_iou": class_iou}
         row |= {"step": step, "val_miou_all": result.val.miou_all, "st": dict(progress.st)}
         row["absent"] = [names[c] for c in result.val.absent]
-        before = progress.best.get("val_miou", -np.inf)
         progress.final = row
         if is_best:
             progress.best = row
             self.keep_matrices(result)
         saved = [str(best_path)] if is_best else []
-        before = before if np.isfinite(before) else None
+        before = previous if np.isfinite(previous) else None
         self.console.evaluation(step, result.train.miou, result.val.miou, result.gap, before, is_best, class_iou, saved)
         for finding in self.watch.evaluation(step, values):
             self.console.finding(finding.rule, finding.evidence, finding.remedy)
@@ -216,7 +217,7 @@ class Recorder:
             "gap": best.get("gap"),
             **{f"st_{key}": progress.st.get(f"st/{key}") for key in ("pixels", "images", "coverage", "precision")},
             "seconds_per_step": progress.seconds / max(1, progress.timed_steps),
-            "images_per_s": self.images_per_step * progress.timed_steps / max(progress.seconds, 1e-9),
+            "images_per_s": None if progress.images is None else progress.images / max(progress.seconds, 1e-9),
             "train_seconds": progress.seconds,
             "peak_memory_mib": peak_memory_mib(self.device),
             "skipped_steps": progress.skipped_steps,
@@ -231,7 +232,9 @@ class Recorder:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Counterpart of `state_dict`; a checkpoint of before the doctor holds no `watch`, and one count for all."""
-        self.progress = Progress(**{name: value for name, value in state.items() if name not in ("watch", "st_times")})
+        older: dict[str, Any] = {"images": None}
+        known = {name: value for name, value in state.items() if name not in ("watch", "st_times")}
+        self.progress = Progress(**older | known)
         if "st_times" in state:
             self.progress.st_counts = dict.fromkeys(self.progress.st_sums, int(state["st_times"]))
         self.watch.load_state_dict(state.get("watch", {}))

@@ -44,6 +44,7 @@ class TrainStep:
         self.guard = Guard(method, device)
         self.meter = Meter()
         self.moving = False  # whether the optimisers have begun to move
+        self._images = 0
 
     def __call__(self, stream: BatchStream, step: int) -> None:
         """Take the step with this number (the first is 0)."""
@@ -53,6 +54,12 @@ class TrainStep:
         self.moving = True
         self._move({name for output in outputs for name in output.losses}, step)
         self.meter.update(outputs)
+        self._images += sum(output.images for output in outputs)
+
+    def take_images(self) -> int:
+        """How many images the student was trained on since this was last asked."""
+        images, self._images = self._images, 0
+        return images
 
     def _backward(self, batch: Batch, step: int) -> StepOutput:
         # No cache: before torch 2.11 the student would reuse casts of the teacher's no_grad pass and lose its gradient.

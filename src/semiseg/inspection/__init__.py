@@ -53,16 +53,21 @@ def main(config: DictConfig) -> int:
     stream = tolerant(sys.stdout)
     terminal = Terminal(file=stream, width=None if stream.isatty() else WIDTH, highlight=False)
     bundle = build_bundle(config)
-    inspection = Inspection(bundle, scan_with_bar(terminal, bundle, cfg.sample), cfg.crop_size)
+    inspection = Inspection(bundle, scan_with_bar(terminal, bundle, cfg.sample), cfg.crop_size, fills_up(config))
     print_report(terminal, inspection)
     say(terminal, f"Written: {', '.join(map(str, write_files(inspection, Path(cfg.out).expanduser())))}")
     overrides = training_overrides(list(HydraConfig.get().overrides.task))
     if inspection.scan.problems:
         raise DataError(conclusion(inspection, overrides))
-    if inspection.smaller_than_crop and "aug=resize" not in overrides:  # which fills nothing up
+    if inspection.smaller_than_crop:
         overrides.append("aug.pad=true")
     say(terminal, f"No problem found. Next: {train_command(overrides)}", style="bold")
     return 0
+
+
+def fills_up(config: DictConfig) -> bool:
+    """Whether the augmentation makes samples of patches that are smaller than the crop, too."""
+    return bool(config.aug.get("pad", True))
 
 
 def scan_with_bar(terminal: Terminal, bundle: DataBundle, sample: int | None) -> Scan:

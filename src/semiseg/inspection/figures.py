@@ -34,8 +34,9 @@ class Frequency:
 class Inspection:
     """A data set, what its files show, and what follows from both."""
 
-    def __init__(self, bundle: DataBundle, scan: Scan, crop_size: int) -> None:
+    def __init__(self, bundle: DataBundle, scan: Scan, crop_size: int, fills_up: bool = False) -> None:
         self.bundle, self.scan, self.crop_size = bundle, scan, crop_size
+        self.fills_up = fills_up  # the augmentation takes smaller patches too
         self.train = self._frequency(bundle.pools.train)
         self.val = self._frequency(bundle.pools.val)
 
@@ -88,8 +89,9 @@ class Inspection:
 
     @cached_property
     def smaller_than_crop(self) -> int:
-        """Images from which no crop of `trainer.crop_size` can be cut."""
-        return sum(count for width, height, count in self.sizes if min(width, height) < self.crop_size)
+        """Images from which no crop of `trainer.crop_size` can be cut, where none is filled up."""
+        least = 0 if self.fills_up else self.crop_size
+        return sum(count for width, height, count in self.sizes if min(width, height) < least)
 
     @cached_property
     def warnings(self) -> list[str]:

@@ -55,7 +55,8 @@ class SemiSupervised(nn.Module):
         """All losses of one iteration, computed before any optimiser moves."""
         logits = self.student(batch.image)
         total, parts = self.loss(logits, batch.mask)
-        output = StepOutput({"student": total}, {f"loss/{name}": part for name, part in parts.items()})
+        logs = {f"loss/{name}": part for name, part in parts.items()}
+        output = StepOutput({"student": total}, logs, images=len(batch.image))
         _add(output, *self.labeler.labeled_losses(logits, batch.image, batch.mask))
         if batch.unlabeled is not None and self.labeler.active(step):
             self._add_unlabeled(output, batch, batch.unlabeled, step)
@@ -65,6 +66,7 @@ class SemiSupervised(nn.Module):
     def _add_unlabeled(self, output: StepOutput, batch: Batch, images: Tensor, step: int) -> None:
         teacher_logits = self._teacher_logits(images) if self.labeler.needs_teacher else None
         student_logits = self.student(images)
+        output.images += len(images)
         real = None if batch.real_image is None else (batch.real_image, batch.real_mask)
         pseudo = self.labeler(student_logits, teacher_logits, images, real, step)
         _add(output, pseudo.losses, pseudo.logs)

@@ -54,6 +54,9 @@ class PseudoLabeler(nn.Module, ABC):
         The base needs nothing.
         """
 
+    def set_length(self, total_steps: int) -> None:
+        """The run is to have another length than `prepare` was told; the base has nothing that depends on it."""
+
     def labeled_losses(self, student_logits: Tensor, images: Tensor, mask: Tensor) -> Losses:
         """What a labelled batch adds to the supervised loss, and what is worth showing of it; the base adds nothing.
 

@@ -67,6 +67,10 @@ class DiscriminatorGate(PseudoLabeler):
         self.total_steps = total_steps
         self.discriminator = Discriminator(num_classes)
 
+    def set_length(self, total_steps: int) -> None:
+        """The ramps end at their shares of it."""
+        self.total_steps = total_steps
+
     def active(self, step: int) -> bool:
         return step >= min(self.discriminator_start, self.start_step)
 
