@@ -63,7 +63,7 @@ def console(console: PlainConsole | RichConsole) -> float:
     console.start(STEPS, 0, "Training")
 
     def evaluate(step: int) -> None:
-        console.evaluation(step, 0.6, 0.5, 0.1, 0.4, True, EVALUATION, ["best_model.pth"])
+        console.evaluation(step, 0.6, 0.5, 0.1, 0.4, True, EVALUATION, Path("best_model.pth"))
 
     cost = milliseconds_a_step(lambda step: console.step(step, FIELDS, 40.0), evaluate)
     console.close()

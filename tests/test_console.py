@@ -12,6 +12,7 @@ from semiseg import console as module
 from semiseg.console import Console, PlainConsole, RichConsole, make_console
 from semiseg.pace import Pace, clock
 
+BEST = Path("runs/x/best_model.pth")
 FIELDS = {"CE": "0.285", "Dice": "0.182", "ST": "0.412", "ST_px": "34821"}
 PLAIN = """\
 labelled train 40 patches of 5 sources
@@ -53,7 +54,7 @@ def tell(console: Console) -> None:
     console.start(300, 100, "Training V3")
     console.step(110, FIELDS, 41.28)
     iou = {"Badan Air": 0.5, "Pohon [x]": math.nan}
-    console.evaluation(110, 0.6834, 0.6712, 0.0122, 0.6453, True, iou, ["runs/x/best_model_ema.pth"])
+    console.evaluation(110, 0.6834, 0.6712, 0.0122, 0.6453, True, iou, Path("runs/x/best_model_ema.pth"))
     console.finish({"val mIoU (best)": "0.6712 at iteration 110", "run folder": "runs/x"}, "semiseg compare runs=runs")
     console.close()
 
@@ -111,7 +112,7 @@ def test_a_windows_code_page_gets_an_asterisk_for_the_check_mark(make):
 def test_a_class_name_the_terminal_cannot_show_does_not_end_the_run(interactive: bool):
     out = stream("cp1252")
     console = make_console(interactive, stream=out)
-    console.evaluation(1, 0.1, 0.1, 0.0, None, False, {"рис": 0.5}, [])
+    console.evaluation(1, 0.1, 0.1, 0.0, None, False, {"рис": 0.5}, BEST)
     console.close()
     assert "???: 0.5000" in written(out)
 
@@ -119,11 +120,30 @@ def test_a_class_name_the_terminal_cannot_show_does_not_end_the_run(interactive:
 def test_the_first_best_has_no_previous_and_a_worse_one_saves_no_best():
     out = stream("utf-8")
     console = PlainConsole(None, out)
-    console.evaluation(1, math.nan, 0.4201, math.nan, None, True, {}, [])
-    console.evaluation(2, 0.5, 0.41, 0.09, 0.4201, False, {}, ["runs/x/checkpoint_2.pth"])
+    console.evaluation(1, math.nan, 0.4201, math.nan, None, True, {}, BEST)
+    console.evaluation(2, 0.5, 0.41, 0.09, 0.4201, False, {}, BEST)
     text = written(out)
     assert "Training mIoU: n/a" in text and "New best validation mIoU: 0.4201\n" in text
-    assert text.count("New best") == 1 and "  Saving to: runs/x/checkpoint_2.pth" in text
+    assert text.count("New best") == text.count(f"  Saving best model to: {BEST}") == 1
+
+
+def test_weights_that_are_kept_without_being_the_best_are_not_called_so():
+    """After a restore from another folder, or where the best ones are gone."""
+    out = stream("utf-8")
+    PlainConsole(None, out).evaluation(3, 0.5, 0.41, 0.09, 0.4201, True, {}, BEST)
+    text = written(out)
+    assert "Best weights in this folder: validation mIoU 0.4100 (others had 0.4201)" in text and "New best" not in text
+
+
+@pytest.mark.parametrize("interactive", [False, True])
+def test_names_in_a_message_steer_no_terminal(interactive: bool, tmp_path: Path):
+    out = stream("utf-8")
+    console = make_console(interactive, tmp_path / "log.txt", out)
+    console.warning("a\x1b[2J.png")
+    console.message("b\nc.png")
+    console.close()
+    for text in (written(out), (tmp_path / "log.txt").read_text(encoding="utf-8")):
+        assert "a\\x1b[2J.png" in text and "b\\nc.png" in text
 
 
 def test_the_stream_decides_where_nothing_is_asked_for(capsys):

@@ -19,6 +19,7 @@ from rich.text import Text
 
 from semiseg.files import append_text
 from semiseg.pace import Pace
+from semiseg.printable import printable
 from semiseg.streams import check_mark, tolerant
 
 RULE = "=" * 60
@@ -40,12 +41,12 @@ class Console(ABC):
 
     def message(self, text: str) -> None:
         """One line."""
-        self._say([text])
+        self._say([printable(text)])
 
     def warning(self, text: str) -> None:
         """One line that is kept for the summary."""
         self.warnings.append(text)
-        self._say([f"Warning: {text}"], style="yellow")
+        self._say([f"Warning: {printable(text)}"], style="yellow")
 
     def finding(self, rule: str, evidence: str, remedy: str) -> None:
         """A bad sign of the run doctor, which keeps it for the summary itself."""
@@ -70,7 +71,7 @@ class Console(ABC):
         best_before: float | None,
         is_best: bool,
         class_iou: Mapping[str, float],
-        saved: Sequence[str],
+        best_path: Path,
     ) -> None:
         """One evaluation. `best_before` is None at the first; a class IoU of NaN means the class is absent."""
         lines = [
@@ -81,7 +82,7 @@ class Console(ABC):
         ]
         if is_best:
             lines.append(f"{check_mark(self.encoding)} {new_best(val_miou, best_before)}")
-        lines += [f"  Saving best model to: {path}" if is_best else f"  Saving to: {path}" for path in saved]
+            lines.append(f"  Saving best model to: {best_path}")
         self._panel(f"Evaluating at iteration {step}...", lines, style="green" if is_best else "dim")
 
     def finish(self, rows: Mapping[str, str], next_command: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -15,6 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 from semiseg.config import near, resolved
 from semiseg.differences import environment_differences, metric_differences, score_differences, verdict
 from semiseg.errors import ConfigError
+from semiseg.files import read_json
 from semiseg.overrides import hydra_form, key_of, without_config_dirs
 from semiseg.stored import check_targets
 
@@ -138,11 +138,7 @@ def stored_config(path: Path) -> DictConfig:
 
 def stored_summary(path: Path) -> dict[str, Any]:
     """summary.json of a run; empty where it did not get that far."""
-    try:
-        summary = json.loads((path / "summary.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return summary if isinstance(summary, dict) else {}
+    return read_json(path / "summary.json")
 
 
 def moved(data: DictConfig, root: str) -> DictConfig:

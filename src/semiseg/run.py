@@ -36,8 +36,7 @@ from semiseg.shell import program
 from semiseg.stopping import StopRequest
 from semiseg.summary import left_out_of_miou, next_command, result_rows, summarise
 from semiseg.tracking.base import Tracker
-
-STATUS = {"finished": "FINISHED", "stopped early": "FINISHED", "interrupted": "KILLED", "failed": "FAILED"}
+from semiseg.tracking.naming import STATUS
 
 
 class Run:

@@ -62,7 +62,7 @@ class RunFolder:
             raise
         self._remove_parts()
         if resume:
-            self.identity = self._stored_identity() or self._sealed_identity() or self.identity
+            self.identity = stored_identity(self.path) or self._sealed_identity() or self.identity
 
     def _check(self, resume: bool) -> None:
         if in_the_way := [path for path in self.checkpoints.glob("*.pth*") if path.is_dir()]:
@@ -99,12 +99,6 @@ class RunFolder:
         """What a killed process was writing: a part of a checkpoint may be half a gigabyte."""
         for part in [*self.checkpoints.glob("*.pth.tmp"), *self.path.glob("*.part")]:
             part.unlink(missing_ok=True)
-
-    def _stored_identity(self) -> str | None:
-        """None for a run of a version that wrote none, and where the file was emptied or damaged."""
-        file = self.path / ".hydra" / "identity"
-        text = file.read_text(encoding="ascii", errors="replace").strip() if file.is_file() else ""
-        return text if IDENTITY.fullmatch(text) else None
 
     def _sealed_identity(self) -> str | None:
         """The one that all checkpoints are sealed with; None where they are of several runs, or of older versions."""
@@ -188,3 +182,10 @@ def git_commit() -> str | None:
     if commit.returncode:
         return None
     return commit.stdout.strip() + ("+changes" if changes.stdout.strip() else "")
+
+
+def stored_identity(folder: Path) -> str | None:
+    """Of the run in a folder; None for one of a version that wrote none, and where the file was emptied or damaged."""
+    file = folder / ".hydra" / "identity"
+    text = file.read_text(encoding="ascii", errors="replace").strip() if file.is_file() else ""
+    return text if IDENTITY.fullmatch(text) else None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 from contextlib import suppress
@@ -14,7 +13,7 @@ import psutil
 from filelock import FileLock, Timeout
 
 from semiseg.errors import ConfigError
-from semiseg.files import write_json
+from semiseg.files import read_json, write_json
 
 HANDOVER = 30.0  # seconds that the loader processes of a killed training need to notice and to let go of its lock
 
@@ -54,11 +53,7 @@ class RunLock:
 
     def owner(self) -> dict[str, Any]:
         """Who took the lock last; empty where nobody says so."""
-        try:
-            owner = json.loads(self._owner.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return {}
-        return owner if isinstance(owner, dict) else {}
+        return read_json(self._owner)
 
     def _refusal(self, owner: dict[str, Any]) -> str:
         who = "another process"

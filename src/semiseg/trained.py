@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,13 +20,13 @@ from semiseg.errors import CheckpointError, ConfigError
 from semiseg.models.base import SegmentationModel
 from semiseg.models.weights import load_weights
 from semiseg.overrides import override
+from semiseg.run_folder import stored_identity
 from semiseg.schema import fits
 from semiseg.stored import check_targets
 from semiseg.tensor_file import run_of
 
 BEST = ("best_model_ema.pth", "best_model.pth")  # the weights of record first
 GROUPS = {"model": None, "trainer": None, "data": {}}  # what is read of a stored config -> what stands for its lack
-IDENTITY = re.compile("[0-9a-f]{32}")
 EXPORTED = Path("exported", "model.onnx")  # below a run folder: what backend=onnx takes
 BACKENDS = ("auto", "torch", "onnx")
 REGISTERED = "models:/"  # a version of the MLflow model registry
@@ -191,9 +190,8 @@ def _check_kind(path: Path) -> None:
 
 def _check_owner(folder: Path, weights: Path) -> None:
     """Raises CheckpointError for weights that another run sealed; files and folders that do not say whose are taken."""
-    file = folder / ".hydra" / "identity"
-    identity = file.read_text(encoding="ascii", errors="replace").strip() if file.is_file() else ""
-    if IDENTITY.fullmatch(identity) and run_of(weights) not in (None, identity):
+    identity = stored_identity(folder)
+    if identity is not None and run_of(weights) not in (None, identity):
         raise CheckpointError(
             f"{weights} belongs to another run than {folder}, whose scores are not its own. Put the run's own file "
             "back, or give the folder of the run that it was copied from."

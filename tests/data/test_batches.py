@@ -1,16 +1,16 @@
 """Batches on the device: their values, their sizes, and a resume that repeats and leaves out nothing."""
 
 import logging
+from dataclasses import replace
 from itertools import islice
 
 import cv2
-import numpy as np
 import pytest
 import torch
 
 from semiseg.aug import MultiScaleCrop, RandomCrop
 from semiseg.contracts import Batch
-from semiseg.data.batches import BatchStream, denormalize, normalize, to_batch, to_device
+from semiseg.data.batches import BatchStream, normalize, shared_out, to_batch, to_device
 from semiseg.data.build import build_data
 from semiseg.data.config import DataConfig
 from semiseg.data.dataset import Sample
@@ -51,11 +51,14 @@ def sample_of(count: int, side: int) -> Sample:
     return Sample(image, mask, torch.empty(0, dtype=torch.int64))
 
 
-def test_normalisation_is_imagenets_and_can_be_undone():
+def denormalize(image: torch.Tensor) -> torch.Tensor:
+    """Normalised float [B, 3, H, W] back to RGB in [0, 1]."""
+    mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+    return image * std[:, None, None] + mean[:, None, None]
+
+
+def test_normalisation_is_imagenets():
     image = sample_of(2, 8).image
-    mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
-    expected = (image.numpy() / 255 - mean[:, None, None]) / std[:, None, None]
-    np.testing.assert_allclose(normalize(image).numpy(), expected, rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(denormalize(normalize(image)), image.float() / 255)
 
 
@@ -140,9 +143,27 @@ def test_only_the_pools_asked_for_are_read_and_counted(bundle):
     assert stream.position == {"labeled": 3, "unlabeled": 0, "real": 0}
 
 
+@pytest.mark.parametrize(
+    ("workers", "pools", "expected"),
+    [
+        (0, 3, [0, 0, 0]),
+        (1, 1, [1]),
+        (1, 3, [1, 1, 1]),
+        (4, 1, [4]),
+        (4, 2, [2, 2]),
+        (4, 3, [2, 1, 1]),
+        (8, 3, [3, 3, 2]),
+    ],
+)
+def test_the_workers_are_shared_out_among_the_pools(workers: int, pools: int, expected: list[int]) -> None:
+    assert shared_out(workers, pools) == expected
+
+
 def test_hidden_masks_follow_the_audit(bundle):
     assert any(bool((batch.hidden_mask != 255).any()) for batch in take(stream_of(bundle), 2))
-    assert all(batch.hidden_mask is None for batch in take(stream_of(bundle, audit=False), 2))
+    free = bundle.pools.unlabeled[~bundle.index.has_mask[bundle.pools.unlabeled]]
+    without = replace(bundle, pools=replace(bundle.pools, unlabeled=free))
+    assert len(free) and all(batch.hidden_mask is None for batch in take(stream_of(without), 2))
 
 
 def test_skipped_patches_are_counted_and_named(make_bundle, caplog):

@@ -64,7 +64,6 @@ def test_by_patch_has_the_sizes_of_the_guides() -> None:
     assert (len(pools.train), len(pools.val)) == (10_285, 2_571)
     (warning,) = pools.warnings
     assert warning.startswith("50 sources are on both sides")
-    assert f"warning: {warning}" in pools.describe()
 
 
 def test_split_depends_on_the_seed_alone() -> None:
@@ -97,7 +96,7 @@ def test_pools_are_disjoint_and_hold_everything_they_should(split_by: str, tmp_p
     assert sources(index, pools.unlabeled) >= {"s3", "s4", "s5"}
     hidden = pools.unlabeled[index.has_mask[pools.unlabeled]]
     assert sources(index, hidden) == {"s4", "s5"}
-    assert "(21 with a hidden mask)" in pools.describe()[2]
+    assert "(21 with a hidden mask)" in pools.notes[2]
 
 
 @pytest.mark.parametrize("split_by", ["source", "patch"])
@@ -129,9 +128,9 @@ def test_val_list_does_not_free_fixed_validation_for_training(tmp_path: Path) ->
     assert [pools.train.tolist(), pools.val.tolist(), pools.unlabeled.tolist()] == [[1, 2, 3], [0], []]
 
 
-def test_describe_counts_patches_and_sources() -> None:
+def test_notes_count_patches_and_sources() -> None:
     index = make_index([1500, 1500, 10], masked=[1500, 1500, 0])
-    lines = make_pools(index, DataConfig(val_split=0.5)).describe()
+    lines = make_pools(index, DataConfig(val_split=0.5)).notes
     assert lines == [
         "labelled train 1,500 patches of 1 source",
         "validation 1,500 patches of 1 source",

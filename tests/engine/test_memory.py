@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,7 +15,7 @@ from semiseg.engine import checkpoint as files
 from semiseg.engine import memory
 from semiseg.engine.settings import OptimConfig, TrainerConfig
 from semiseg.errors import ConfigError, SemisegError
-from semiseg.pseudo_label import SoftmaxThreshold
+from semiseg.pseudo_label import NoPseudoLabels, SoftmaxThreshold
 
 CUDA = "CUDA out of memory. Tried to allocate 2.00 GiB."
 
@@ -144,16 +145,35 @@ def test_what_a_failed_step_did_is_taken_back(make_engine) -> None:
     assert engine.recorder.logs[1]["loss/ce"] == pytest.approx(whole.recorder.logs[1]["loss/ce"], rel=1e-5)
 
 
-def test_a_resumed_run_goes_on_with_the_smaller_batches_bit_for_bit(make_engine) -> None:
+def test_the_count_of_unreadable_patches_goes_on_with_the_smaller_batches(make_engine) -> None:
+    engine = make_engine(max_steps=3, batch_size=4, unlabeled_batch_size=4, auto_batch=True)
+    start = engine._train_step
+
+    def train_step(stream: Any) -> None:
+        if engine.step == 1:
+            engine._train_step = start
+            room_for(engine, 2)
+        start(stream)
+        stream.skipped += 3
+
+    engine._train_step = train_step
+    engine.fit()
+    assert engine.recorder.splits == [(1, 2, 2)] and engine.stream.skipped == 3
+
+
+@pytest.mark.parametrize(
+    ("labeler", "sizes"), [(SoftmaxThreshold(0.0, start_step=0), (4, 4, 2)), (NoPseudoLabels(), (4, 8, 2))]
+)
+def test_a_resumed_run_goes_on_with_the_smaller_batches_bit_for_bit(make_engine, labeler, sizes) -> None:
     settings: dict[str, Any] = {"batch_size": 8, "auto_batch": True, "max_steps": 6, "save_every": 3, "log_every": 2}
-    engines = [make_engine(SoftmaxThreshold(0.0, start_step=0), ema_decay=0.9, **settings) for _ in range(2)]
+    engines = [make_engine(copy.deepcopy(labeler), ema_decay=0.9, **settings) for _ in range(2)]
     for engine in engines:
         room_for(engine, 4)
     unbroken, resumed = engines
     unbroken.fit()
     path = unbroken.checkpoints.folder / "checkpoint_3.pth"
     resumed.load_state_dict(files.load(path), path)
-    assert (resumed.trainer.batch_size, resumed.trainer.unlabeled_batch_size, resumed.trainer.accumulate) == (4, 4, 2)
+    assert (resumed.trainer.batch_size, resumed.trainer.unlabeled_batch_size, resumed.trainer.accumulate) == sizes
     resumed.fit()
     assert resumed.recorder.splits == []
     assert resumed.recorder.logs == {step: unbroken.recorder.logs[step] for step in (4, 6)}

@@ -105,12 +105,15 @@ def test_the_count_of_a_stream_is_taken_once(recorder: Recorder) -> None:
 
 
 def test_the_rate_is_that_of_the_images_that_were_trained_on(recorder: Recorder, monkeypatch) -> None:
-    """Fewer of them in the steps before self-training starts."""
-    clock = iter((0.0, 2.0, 6.0))
+    """Fewer of them in the steps before self-training starts; what evaluations and saving take does not count."""
+    clock = iter((0.0, 2.0, 3.0, 13.0, 16.0))
     monkeypatch.setattr("semiseg.engine.recorder.time.perf_counter", lambda: next(clock))
     recorder.start(0, 10)
     recorder.log(1, LOSSES, {}, 8, 0)
+    with recorder.paused():
+        pass  # for 10 seconds
     recorder.log(2, LOSSES, {}, 32, 0)
+    assert recorder.figures()["train_seconds"] == 6.0
     assert [line["images_per_s"] for line in read_metrics(recorder.folder / "metrics.jsonl")] == [4.0, 8.0]
     assert recorder.figures()["images_per_s"] == pytest.approx(40 / 6)
     older = {name: value for name, value in recorder.state_dict().items() if name != "images"}
@@ -197,8 +200,21 @@ def test_a_checkpoint_of_before_the_doctor_is_continued(recorder: Recorder) -> N
 def test_another_folder_does_not_take_over_the_findings(recorder: Recorder) -> None:
     recorder.start(0, 10)
     assert untrained(recorder, range(1, 4))
+    recorder.evaluation(3, evaluation(), 0.0, True, recorder.folder / "best_model.pth")
+    assert recorder.figures()["best_val_miou"] == recorder.figures()["final_val_miou"] == pytest.approx(0.775)
     recorder.forget_run()
-    assert recorder.figures()["findings"] == []
+    figures = recorder.figures()
+    assert figures["findings"] == [] and figures["best_val_miou"] is figures["final_val_miou"] is None
+
+
+@pytest.mark.parametrize(("losses", "counted"), [({}, "ST_px: 50"), ({"loss/discriminator": 0.5}, "ST_cnt: 1.0")])
+def test_the_line_of_a_step_has_the_guides_names(recorder: Recorder, losses: dict[str, float], counted: str) -> None:
+    recorder.start(0, 10)
+    averages = {"loss/ce": 1.0, "loss/dice": 0.5, "loss/focal": 0.2, "loss/fm": 0.1, "loss/st": 0.3} | losses
+    recorder.log(1, averages, kept_pixels(50, 40), 2, 0)
+    line = (recorder.folder / "log.txt").read_text(encoding="utf-8").splitlines()[-1]
+    parts = ["CE: 1.000", "Dice: 0.500", "Focal: 0.200", "FM: 0.100", "ST: 0.300", *["D: 0.500"] * len(losses), counted]
+    assert line.startswith("Iter 1/10 | ") and line.split(" | ")[1:-2] == parts
 
 
 def test_losses_that_end_the_training_are_recorded(recorder: Recorder) -> None:

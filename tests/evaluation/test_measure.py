@@ -15,6 +15,8 @@ from torch import nn
 
 from semiseg.data.batches import normalize
 from semiseg.data.build import DataBundle
+from semiseg.data.dataset import PatchReader
+from semiseg.data.loader import fixed_train_subset
 from semiseg.engine.device import Hardware
 from semiseg.engine.evaluator import Evaluator
 from semiseg.errors import DataError
@@ -145,6 +147,22 @@ def test_neighbours_in_a_batch_change_no_figure(tree: Path, subject: Subject, ba
     ]
     assert (evaluated.val_matrices == np.stack(expected)).all()
     assert (evaluated.val.matrix == alone.metrics.matrix).all()
+    assert evaluated.val_sources.tolist() == [source for source, *_ in files(tree, "ab")]
+    reader = PatchReader(bundle.index, bundle.classes, with_masks=True)
+    seen = [
+        matrix_of(net.probabilities(torch.from_numpy(image.copy()).permute(2, 0, 1)[None])[0].argmax(0).numpy(), mask)
+        for image, mask in (reader.read(int(patch)) for patch in fixed_train_subset(bundle, len(bundle.pools.val), 0))
+    ]
+    assert len(seen) > 1 and (evaluated.train.matrix == np.sum(seen, axis=0)).all()
+
+
+def test_a_network_is_evaluated_in_eval_mode_and_trains_on(subject: Subject) -> None:
+    modes = []
+    net = WholeNet()
+    net.register_forward_hook(lambda *_: modes.append(net.training))
+    net.train()
+    Evaluator(subject.bundle, 3, Hardware(CPU, torch.float32, 0))(net)
+    assert net.training and modes and not any(modes)
 
 
 def test_boundaries_take_the_width_of_each_image(tree: Path, subject: Subject, pixel_net: Callable) -> None:

@@ -38,7 +38,7 @@ def prepared(logits, target, class_weights):
     log_probs = F.log_softmax(logits, dim=1)
     valid = target != IGNORE
     weight = functional.pixel_weight(target, valid, class_weights)
-    return log_probs, functional.pixel_nll(log_probs, target, IGNORE), valid, weight
+    return log_probs, functional.pixel_nll(log_probs, target), valid, weight
 
 
 @pytest.mark.parametrize("class_weights", [None, WEIGHTS])

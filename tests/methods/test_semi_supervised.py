@@ -43,7 +43,7 @@ def test_softmax_step_adds_the_weighted_self_training_loss(make_method, make_sof
     expected = output.logs["loss/ce"] + 0.3 * output.logs["loss/st"]
     torch.testing.assert_close(output.losses["student"].detach(), expected)
     torch.testing.assert_close(output.logs["loss/total"], expected)
-    assert output.counts["images"] == 2
+    assert output.counts["images"] == 2 and output.images == 4
     assert output.counts["kept"] == output.counts["total"] == batch.unlabeled.shape[0] * batch.unlabeled[0, 0].numel()
 
 
@@ -79,6 +79,7 @@ def test_before_its_start_the_unlabelled_batch_is_not_looked_at(make_method, mak
     assert "loss/st" not in output.logs
     assert output.counts == {}
     assert len(method.student.modes) == (1 if step < 5 else 2)
+    assert output.images == (2 if step < 5 else 4)
 
 
 def test_student_teaches_in_eval_mode_without_gradient_and_trains_again(make_method, make_softmax, batch) -> None:

@@ -104,7 +104,7 @@ def test_complete_report_is_short():
     ],
     ids=["shape", "missing", "surplus"],
 )
-def test_strict_refuses_what_fits_in_part(change: dict[str, Tensor | None], named: str, tmp_path: Path):
+def test_what_fits_in_part_is_refused(change: dict[str, Tensor | None], named: str, tmp_path: Path):
     content = {key: value for key, value in (filled() | change).items() if value is not None}
     torch.save(content, tmp_path / "weights.pth")
     module = network()
@@ -112,13 +112,12 @@ def test_strict_refuses_what_fits_in_part(change: dict[str, Tensor | None], name
     with pytest.raises(CheckpointError, match=named):
         load_weights(module, tmp_path / "weights.pth")
     assert torch.equal(module.get_parameter("1.weight"), before)
-    assert load_weights(module, tmp_path / "weights.pth", strict=False).matched >= 6
 
 
 def test_weights_of_another_model_name_keys_of_both_sides(tmp_path: Path):
     torch.save({"blocks.attention.qkv": torch.zeros(3)}, tmp_path / "weights.pth")
     for load in (
-        lambda: load_weights(network(), tmp_path / "weights.pth", strict=False),
+        lambda: load_weights(network(), tmp_path / "weights.pth"),
         lambda: load_encoder_weights(network(), "resnet18", str(tmp_path / "weights.pth")),
     ):
         with pytest.raises(CheckpointError, match=r"another model.*blocks\.attention\.qkv.*0\.weight"):

@@ -355,6 +355,7 @@ def test_two_images_of_one_name(predict: Verb, tmp_path: Path, picture, make_ras
         (("run=nowhere",), "run=nowhere does not exist"),
         (("tiles=3",), "there is no group or key 'tiles'"),
         (("device=tpu",), "device is 'tpu'"),
+        (("device=cpu:x",), "device is 'cpu:x'; a single GPU of several is cuda:0, cuda:1, ..."),
         (("outputs=maps",), "outputs is 'maps'"),
         (("model=v1",), "model is no setting of a prediction: the run has its own"),
         (("data=salak", "data.root=here"), "data= is of the patches of a data set"),

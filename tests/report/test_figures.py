@@ -259,7 +259,9 @@ def test_of_many_recipes_the_best_and_the_baseline_are_shown(make_run, tmp_path)
 
 def test_names_are_text_and_no_markup(make_run, tmp_path):
     make_run(tmp_path / "runs" / "a", model="$x^2$ <script>alert(1)</script>")
-    for picture in score_curves(cohort_of(tmp_path / "runs")):
+    pictures = list(score_curves(cohort_of(tmp_path / "runs")))
+    assert pictures
+    for picture in pictures:
         _, svg = save(picture, tmp_path)
         text = svg.read_text(encoding="utf-8")
         assert "<script" not in text and "$x^2$ &lt;script&gt;alert(1)" in text

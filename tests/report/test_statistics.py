@@ -1,13 +1,16 @@
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 
 from semiseg.engine.metrics import Metrics
 from semiseg.report.statistics import (
+    SAMPLES,
+    Difference,
     by_unit,
     difference,
     draws,
     miou,
-    paired_bootstrap,
     resampled_miou,
     resampling_units,
     verdict,
@@ -24,6 +27,22 @@ def matrices(recall: float, patches: int = 30, seed: int = 0, noise: float = 0.1
     hit = np.round(pixels * np.clip(recall + rng.normal(0, noise, (patches, 1)), 0, 1)).astype(np.int64)
     wrong = (pixels - hit)[:, :, None] // (CLASSES - 1) * (1 - np.eye(CLASSES, dtype=np.int64))
     return wrong + hit[:, :, None] * np.eye(CLASSES, dtype=np.int64)
+
+
+def paired_bootstrap(
+    group: Sequence[np.ndarray],
+    baseline: Sequence[np.ndarray],
+    *,
+    excluded: Sequence[int] = (),
+    sources: np.ndarray | None = None,
+    samples: int = SAMPLES,
+) -> Difference:
+    """Two recipes, each given as one [N, C, C] array of confusion matrices a seed, as groups of runs are compared."""
+    unit, units = resampling_units(sources, len(group[0]))
+    sides = [
+        np.stack([resampled_miou(by_unit(m, units), excluded, samples) for m in side]) for side in (group, baseline)
+    ]
+    return difference(sides[0], sides[1], unit)
 
 
 def test_the_interval_is_that_of_a_slow_recomputation():

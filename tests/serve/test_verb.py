@@ -58,6 +58,7 @@ def test_it_serves_this_machine_alone_and_ends_with_one_line(run: Path, tmp_path
         ("host=203.0.113.7", "host=203.0.113.7 port=7860 cannot be served"),
         ("stretch=[5,1]", "stretch"),
         ("device=gpu", "device"),
+        ("device=cpu:", "device"),
     ],
 )
 def test_a_mistake_is_one_message(

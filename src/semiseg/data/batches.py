@@ -39,12 +39,6 @@ def normalize(image: Tensor) -> Tensor:
     return (image.float() - mean) / std
 
 
-def denormalize(image: Tensor) -> Tensor:
-    """Normalised float [..., 3, H, W] back to RGB in [0, 1], for drawing."""
-    mean, std = _mean_and_std(image.device)
-    return ((image.float() * std + mean) / 255).clamp(0, 1)
-
-
 def to_device(
     sample: Sample, device: torch.device, channels_last: bool = False, side: int | None = None
 ) -> tuple[Tensor, Tensor]:
@@ -82,6 +76,12 @@ def to_batch(
     return batch
 
 
+def shared_out(workers: int, pools: int) -> list[int]:
+    """Loader processes of each pool: all together as many as wanted, but one each where there are any."""
+    each, more = divmod(workers, pools)
+    return [max(each + (number < more), min(workers, 1)) for number in range(pools)]
+
+
 class BatchStream:
     """The batches of a run, one prepared ahead of the loop.
 
@@ -104,12 +104,11 @@ class BatchStream:
         channels_last: bool = False,
         needs_unlabeled: bool = False,
         needs_real: bool = False,
-        audit: bool = True,
         start: Mapping[Pool, int] | None = None,
     ) -> None:
         self.bundle, self.aug = bundle, aug
         self.crop_size, self.seed, self.device, self.channels_last = crop_size, seed, device, channels_last
-        self.audit = audit and needs_unlabeled and bundle.has_hidden_masks
+        self.audit = needs_unlabeled and bundle.has_hidden_masks
         self.skipped = 0
         self._named: set[int] = set()  # unreadable patches
         self.batch_sizes: dict[Pool, int] = {"labeled": batch_size}
@@ -119,8 +118,10 @@ class BatchStream:
             self.batch_sizes["real"] = batch_size
         self._taken: dict[Pool, int] = {pool: (start or {}).get(pool, 0) for pool in STREAM_IDS}
         self._next_labeled = self._taken["labeled"]
-        workers_each = -(-num_workers // len(self.batch_sizes))
-        self._samples = {pool: iter(self._loader(pool, workers_each)) for pool in self.batch_sizes}
+        workers = shared_out(num_workers, len(self.batch_sizes))
+        self._samples = {
+            pool: iter(self._loader(pool, own)) for pool, own in zip(self.batch_sizes, workers, strict=True)
+        }
         # Copies and normalisation of the batch ahead run beside the step instead of queueing behind it.
         self._copy_stream = torch.cuda.Stream(device) if device.type == "cuda" else None
         self._ahead: tuple[Batch, list[int]] | None = None

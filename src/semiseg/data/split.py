@@ -30,10 +30,6 @@ class Pools:
     notes: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
-    def describe(self) -> list[str]:
-        """Lines for the start of a run."""
-        return [*self.notes, *(f"warning: {text}" for text in self.warnings)]
-
     def check_disjoint(self) -> None:
         """Raises DataError when two pools share a patch."""
         pools = {"labelled train": self.train, "validation": self.val, "unlabelled": self.unlabeled}

@@ -144,9 +144,10 @@ class Recorder:
         if is_best:
             progress.best = row
             self.keep_matrices(result)
-        saved = [str(best_path)] if is_best else []
         before = previous if np.isfinite(previous) else None
-        self.console.evaluation(step, result.train.miou, result.val.miou, result.gap, before, is_best, class_iou, saved)
+        self.console.evaluation(
+            step, result.train.miou, result.val.miou, result.gap, before, is_best, class_iou, best_path
+        )
         for finding in self.watch.evaluation(step, values):
             self.console.finding(finding.rule, finding.evidence, finding.remedy)
 

@@ -28,6 +28,14 @@ def one_of(where: str, value: Any, valid: tuple[str, ...]) -> None:
         raise ConfigError(f"{where} is {shown(value)}; it must be one of {', '.join(valid)}.")
 
 
+def check_device(where: str, name: str) -> None:
+    """Raises ConfigError for what is no device, or a numbered one that is no GPU of CUDA."""
+    device, colon, number = name.partition(":")
+    one_of(where, device, DEVICES)
+    if colon and not (device == "cuda" and number.isdecimal()):
+        raise ConfigError(f"{where} is {shown(name)}; a single GPU of several is cuda:0, cuda:1, ...")
+
+
 def at_least(where: str, value: float | None, lowest: float, optional: bool = False) -> None:
     """Raises ConfigError for a number below `lowest`, and for null where it is not optional."""
     if value is None and optional:
@@ -90,10 +98,7 @@ class TrainerConfig:
 
     def __post_init__(self) -> None:
         one_of("trainer.precision", self.precision, PRECISIONS)
-        device, colon, number = self.device.partition(":")
-        one_of("trainer.device", device, DEVICES)
-        if colon and not (device == "cuda" and number.isdecimal()):
-            raise ConfigError(f"trainer.device is {shown(self.device)}; a single GPU of several is cuda:0, cuda:1, ...")
+        check_device("trainer.device", self.device)
         if self.max_steps is None and self.max_epochs is None:
             raise ConfigError("trainer.max_steps and trainer.max_epochs are both null; give one of them a number.")
         for name in ("max_steps", "max_epochs", "eval_every", "early_stop_patience", "keep_last"):

@@ -19,7 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from semiseg.config import run_settings
 from semiseg.engine.device import pick_device, pick_dtype
 from semiseg.engine.memory import told_as
-from semiseg.engine.settings import DEVICES, PRECISIONS, at_least, one_of
+from semiseg.engine.settings import PRECISIONS, at_least, check_device, one_of
 from semiseg.errors import ConfigError, SemisegError
 from semiseg.evaluation.files import write_files
 from semiseg.evaluation.measure import Evaluation, measure
@@ -52,7 +52,7 @@ class EvaluateConfig:
     def __post_init__(self) -> None:
         one_of("split", self.split, SPLITS)
         one_of("tta", self.tta, tuple(TTA))
-        one_of("device", self.device.split(":")[0], DEVICES)
+        check_device("device", self.device)
         one_of("backend", self.backend, BACKENDS)
         at_least("size", self.size, SMALLEST, optional=True)
         at_least("batch_size", self.batch_size, 1, optional=True)

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console as Terminal
-from rich.text import Text
 
 from semiseg.engine.metrics import Metrics
 from semiseg.evaluation.measure import Evaluation
 from semiseg.evaluation.scores import Scores
+from semiseg.printable import say
 from semiseg.report.table import Cells
 from semiseg.report.terminal import fitted
 from semiseg.shell import as_typed
@@ -46,11 +46,6 @@ def print_tables(terminal: Terminal, evaluation: Evaluation, facts: Mapping[str,
         say(terminal, f"Absent from truth and prediction, and so from the means: {', '.join(absent)}")
     for warning in warnings_of(evaluation):
         say(terminal, f"Warning: {warning}", style="yellow")
-
-
-def say(terminal: Terminal, line: str, style: str = "") -> None:
-    """One line, never wrapped: its paths and overrides are there to be copied."""
-    terminal.print(Text(line, style=style), soft_wrap=True)
 
 
 def warnings_of(evaluation: Evaluation) -> list[str]:

@@ -11,7 +11,6 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 from rich.console import Console as Terminal
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.text import Text
 
 from semiseg.config import near, run_settings
 from semiseg.engine.settings import at_least, one_of
@@ -25,6 +24,7 @@ from semiseg.export.results import Row, cost_rows, score_rows, size_rows, table
 from semiseg.files import write_json
 from semiseg.overrides import key_of
 from semiseg.prediction.record import fingerprint
+from semiseg.printable import say
 from semiseg.report.terminal import fitted, make_terminal
 from semiseg.trained import EXPORTED, Trained, load_trained
 
@@ -142,8 +142,3 @@ def show(terminal: Terminal, rows: list[Row], facts: dict[str, Any], out: Path) 
             say(terminal, "Other programs kept the processors busy: read the ratios, not the milliseconds.", "yellow")
     files = [row["file"] for row in rows[1:]]
     say(terminal, f"Written: {', '.join(map(str, [*files, out / RESULTS]))}")
-
-
-def say(terminal: Terminal, line: str, style: str = "") -> None:
-    """One line, never wrapped."""
-    terminal.print(Text(line, style=style), soft_wrap=True)

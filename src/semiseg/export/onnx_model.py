@@ -21,7 +21,6 @@ from semiseg.trained import EXPORTED
 if TYPE_CHECKING:
     import onnxruntime
 
-SUFFIX = ".onnx"
 ERRORS_ONLY = 3  # of ONNX Runtime's log
 
 
@@ -67,14 +66,14 @@ class OnnxTrained:
         return torch.from_numpy(found)
 
 
-def load_onnx(path: Path, threads: int | None = None) -> OnnxTrained:
-    """The model of a file; it computes on as many threads as PyTorch does unless told otherwise.
+def load_onnx(path: Path) -> OnnxTrained:
+    """The model of a file; it computes on as many threads as PyTorch does.
 
     Raises ConfigError for a file that is missing or not from `semiseg export`, and CheckpointError for a damaged one.
     """
     if not path.is_file():
         raise ConfigError(f"run={path} does not exist. Give a file that semiseg export wrote.")
-    session = open_session(path.read_bytes(), path, threads)
+    session = open_session(path.read_bytes(), path)
     metadata = parse_metadata(path, session.get_modelmeta().custom_metadata_map)
     channels = session.get_outputs()[0].shape[1]
     if channels != metadata.classes.num_classes:
@@ -85,13 +84,13 @@ def load_onnx(path: Path, threads: int | None = None) -> OnnxTrained:
     return OnnxTrained(session, metadata, path)
 
 
-def open_session(model: bytes, path: Path, threads: int | None = None) -> onnxruntime.InferenceSession:
+def open_session(model: bytes, path: Path) -> onnxruntime.InferenceSession:
     """ONNX Runtime on the CPU. Raises CheckpointError where the bytes, those of `path`, are no model of one image."""
     require("onnxruntime")
     import onnxruntime as runtime
 
     options = runtime.SessionOptions()
-    options.intra_op_num_threads = threads or torch.get_num_threads()
+    options.intra_op_num_threads = torch.get_num_threads()
     options.log_severity_level = ERRORS_ONLY
     try:
         session = runtime.InferenceSession(model, options, providers=["CPUExecutionProvider"])

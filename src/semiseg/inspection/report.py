@@ -11,7 +11,7 @@ from rich.text import Text
 
 from semiseg.inspection.figures import Inspection
 from semiseg.inspection.scan import KINDS, Problem
-from semiseg.printable import printable
+from semiseg.printable import printable, say
 
 MAX_NAMED = 10  # problems of a kind, the rest is counted
 MAX_SIZES = 5
@@ -29,11 +29,6 @@ def print_report(terminal: Terminal, inspection: Inspection) -> None:
     for warning in inspection.warnings:
         say(terminal, f"Warning: {warning}", style="yellow")
     print_problems(terminal, inspection.scan.problems)
-
-
-def say(terminal: Terminal, line: str, style: str = "") -> None:
-    """One line, never wrapped: its paths and commands are there to be copied. Names in it cannot steer the terminal."""
-    terminal.print(Text(printable(line), style=style), soft_wrap=True)
 
 
 def pool_table(inspection: Inspection) -> Table:

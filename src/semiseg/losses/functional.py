@@ -11,15 +11,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from semiseg.contracts import IGNORE_INDEX
+
 TINY = 1e-12  # keeps 0 / 0 at 0 where nothing is valid; far below any real sum of pixel weights
 
 
-def pixel_nll(log_probs: Tensor, target: Tensor, ignore_index: int) -> Tensor:
+def pixel_nll(log_probs: Tensor, target: Tensor) -> Tensor:
     """Negative log-probability of the true class, [B, C, H, W] and [B, H, W] -> [B, H, W].
 
     Left unreduced on purpose: PyTorch's own reduction adds with atomics on CUDA and is not deterministic.
     """
-    return F.nll_loss(log_probs, target, ignore_index=ignore_index, reduction="none")
+    return F.nll_loss(log_probs, target, ignore_index=IGNORE_INDEX, reduction="none")
 
 
 def pixel_weight(target: Tensor, valid: Tensor, class_weights: Tensor | None) -> Tensor:

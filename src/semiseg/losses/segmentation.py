@@ -36,7 +36,6 @@ class SegmentationLoss(nn.Module):
         dice_smooth: float = 1.0,
         class_weights: Sequence[float] | str | None = None,
         head_loss: str = "each",
-        ignore_index: int = IGNORE_INDEX,
     ) -> None:
         super().__init__()
         self.term_weights = {"ce": ce_weight, "dice": dice_weight, "focal": focal_weight}
@@ -50,7 +49,6 @@ class SegmentationLoss(nn.Module):
         self.focal_gamma = focal_gamma
         self.dice_smooth = dice_smooth
         self.head_loss = head_loss
-        self.ignore_index = ignore_index
         self._init_class_weights(class_weights)
 
     def _init_class_weights(self, class_weights: Sequence[float] | str | None) -> None:
@@ -80,7 +78,7 @@ class SegmentationLoss(nn.Module):
         heads = as_heads(logits).float()
         if self.head_loss == "mean":
             heads = heads.mean(dim=0, keepdim=True)
-        valid = target != self.ignore_index
+        valid = target != IGNORE_INDEX
         pixel_weight = functional.pixel_weight(target, valid, self._class_weights(heads.shape[2]))
         by_head = [self._terms(head, target, valid, pixel_weight) for head in heads]
         terms = {name: torch.stack([head[name] for head in by_head]).mean() for name in by_head[0]}
@@ -89,7 +87,7 @@ class SegmentationLoss(nn.Module):
 
     def _terms(self, logits: Tensor, target: Tensor, valid: Tensor, pixel_weight: Tensor) -> dict[str, Tensor]:
         log_probs = F.log_softmax(logits, dim=1)
-        nll = functional.pixel_nll(log_probs, target, self.ignore_index)
+        nll = functional.pixel_nll(log_probs, target)
         terms = {}
         if self.term_weights["ce"]:
             terms["ce"] = functional.cross_entropy(nll, pixel_weight)

@@ -25,6 +25,7 @@ WRAPPERS = ("state_dict", "model_state", "model_state_dict", "model")
 MAX_WRAPPED = 8  # dictionaries around the state dict
 DOWNLOAD_TIMEOUT = 30.0  # seconds without an answer; a firewall that drops packets would otherwise hold it for minutes
 
+SHOWN = 3  # names in a message
 log = logging.getLogger(__name__)
 
 
@@ -78,20 +79,17 @@ def load_encoder_weights(encoder: nn.Module, encoder_name: str, spec: str | None
     return _fit(encoder, read_state_dict(path), str(path))
 
 
-def load_weights(module: nn.Module, path: str | Path, strict: bool = True) -> WeightsReport:
+def load_weights(module: nn.Module, path: str | Path) -> WeightsReport:
     """Load a weights file into a whole model and report what fitted.
 
-    With `strict` every tensor of either side must find its partner; without, what fits is loaded and the rest is
-    warned about.
-
     Raises:
-        CheckpointError: the file is missing, unreadable or of another model, or (strict) fits only in part.
+        CheckpointError: the file is missing, unreadable or of another model, or a tensor of either side has no partner.
     """
     path = Path(path).expanduser()
     given = read_state_dict(path)
     adopt_widths(module, _without(_common_prefix(module.state_dict(), given), given))
     report, fitting = _match(module, given, str(path))
-    if strict and (not report.complete or report.unexpected):
+    if not report.complete or report.unexpected:
         surplus = f"; {len(report.unexpected)} the model lacks: {_some(report.unexpected)}" if report.unexpected else ""
         raise CheckpointError(
             f"{path} does not fit {type(module).__name__}: {report}{surplus}; use the weights of the same model, "
@@ -242,9 +240,9 @@ def _copy(module: nn.Module, report: WeightsReport, fitting: StateDict, source: 
     return report
 
 
-def _some(names: Mapping[str, Tensor] | list[str], count: int = 3) -> str:
+def _some(names: Mapping[str, Tensor] | list[str]) -> str:
     listed = list(names)
-    return ", ".join(listed[:count]) + (", ..." if len(listed) > count else "")
+    return ", ".join(listed[:SHOWN]) + (", ..." if len(listed) > SHOWN else "")
 
 
 def _reason(error: Exception) -> str:

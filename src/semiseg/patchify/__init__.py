@@ -11,7 +11,6 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console as Terminal
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.text import Text
 
 from semiseg.config import settings
 from semiseg.data.classes import ClassMap, read_class_mapping
@@ -29,7 +28,7 @@ from semiseg.prediction.inputs import Item, find_items
 from semiseg.prediction.progress import counted
 from semiseg.prediction.raster import check_stretch
 from semiseg.prediction.sources import open_source
-from semiseg.printable import printable
+from semiseg.printable import say
 from semiseg.streams import tolerant
 
 MIN_SIZE = 32
@@ -193,7 +192,3 @@ def polygons_of(cfg: PatchifyConfig, classes: ClassMap) -> Polygons | None:
     if cfg.polygons is None:
         return None
     return Polygons(Path(cfg.polygons).expanduser(), cfg.class_column, classes, outside_id(cfg.outside, classes))
-
-
-def say(terminal: Terminal, line: str, style: str = "") -> None:
-    terminal.print(Text(printable(line), style=style), soft_wrap=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from itertools import islice
 from pathlib import Path
 
@@ -13,7 +13,6 @@ from filelock import FileLock, Timeout
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 from rich.console import Console as Terminal
-from rich.text import Text
 
 from semiseg.data.masks import SKIPPING
 from semiseg.engine.device import pick_device
@@ -33,7 +32,7 @@ from semiseg.prediction.reading import Hooks, Job, Tiling
 from semiseg.prediction.record import Entry, Record, describe, stamp
 from semiseg.prediction.sources import is_raster, open_source
 from semiseg.prediction.visualize import explain_job, thresholds_of
-from semiseg.printable import printable
+from semiseg.printable import say
 from semiseg.streams import tolerant
 from semiseg.trained import System, load_predictor
 
@@ -142,19 +141,20 @@ class Prediction:
             self.explained = {item.name for item in islice(items, self.cfg.visualize_first)}
         left = [n for n, item in enumerate(items) if not self.is_finished(item)]
         finished = len(items) - len(left)
-        self.say(f"{finished:,} of {counted(len(items), 'image')} {'is' if finished == 1 else 'are'} predicted already"
-                 if finished else f"{counted(len(items), 'image')} to predict")  # fmt: skip
+        images = counted(len(items), "image")
+        already = f"{finished:,} of {images} {'is' if finished == 1 else 'are'} predicted already"
+        say(self.terminal, already if finished else f"{images} to predict")
         rasters = any(is_raster(items[n].path) for n in left)
         with Meter(self.terminal, len(left)) as meter:
             hooks = Hooks(self.open, self.planes, self.finish, self.fail, meter.advance)
-            with geo().Env(GDAL_CACHEMAX=BLOCK_CACHE) if rasters else _nothing():
+            with geo().Env(GDAL_CACHEMAX=BLOCK_CACHE) if rasters else nullcontext():
                 self.predict((items[n] for n in left), hooks)
         if "areas" in self.cfg.kinds:
             write_areas(self.out / "areas.csv", self.entries, self.trained.classes)
         for kind, number in self.remarks.items():
             if number > 1:
-                self.say(f"Warning: {number:,} images have {kind}.", style="yellow")
-        self.say(f"{meter.total()}. Written: {self.out}")
+                say(self.terminal, f"Warning: {number:,} images have {kind}.", style="yellow")
+        say(self.terminal, f"{meter.total()}. Written: {self.out}")
 
     def predict(self, items: Iterator[Item], hooks: Hooks) -> None:
         run_pipeline(self.trained, items, self.cfg.tiling, hooks, self.trained.device, self.cfg.reading_threads)
@@ -174,7 +174,7 @@ class Prediction:
     def entries(self) -> Iterator[Entry]:
         """The images of this call that are finished, now or before, by name: not those of other inputs."""
         names = self.names - {item.name for item in self.failed}
-        return (entry for entry in newest(self.record) if entry.image in names)
+        return (entry for entry in self.record.newest() if entry.image in names)
 
     def open(self, item: Item) -> Source:
         return open_source(item.path, self.cfg.stretch)
@@ -195,7 +195,7 @@ class Prediction:
         if job.item.name in self.explained:
             problem = explain_job(self.picture(job.item), job, self.trained.classes, self.thresholds)
             if problem is not None:
-                self.say(f"Drawn without its truth: {str(problem).replace(SKIPPING, '')}", style="yellow")
+                say(self.terminal, f"Drawn without its truth: {str(problem).replace(SKIPPING, '')}", style="yellow")
         job.source.close()
         self.record.add(entry)
         if isinstance(job.planes, Part):
@@ -207,18 +207,18 @@ class Prediction:
             self.remarks[kind] += 1
             if self.remarks[kind] == 1:
                 self.first_remarks.append(sentence)
-                self.say(f"Warning: {job.item.path}: {sentence}", style="yellow")
+                say(self.terminal, f"Warning: {job.item.path}: {sentence}", style="yellow")
 
     def fail(self, item: Item, error: DataError) -> None:
         self.failed.append(item)
-        self.say(f"Not predicted: {str(error).replace(SKIPPING, '')}", style="yellow")
+        say(self.terminal, f"Not predicted: {str(error).replace(SKIPPING, '')}", style="yellow")
 
     def conclude(self) -> None:
         """Raises DataError where something of these images could not be read, this time or in an earlier call."""
         holes = [entry for entry in self.entries() if entry.problems]
         for entry in holes:
             more = f" (and {len(entry.problems) - 1:,} more)" if len(entry.problems) > 1 else ""
-            self.say(f"{entry.image}: {entry.problems[0]}{more}; no data there", style="yellow")
+            say(self.terminal, f"{entry.image}: {entry.problems[0]}{more}; no data there", style="yellow")
         said = []
         if self.failed:
             first = f"{', the first is' if len(self.failed) > 1 else ':'} {self.failed[0].path}"
@@ -230,22 +230,9 @@ class Prediction:
             rest = "All else is predicted" if any(self.entries()) else "Nothing is predicted"
             raise DataError(f"{' and '.join(said)}. {rest}; repair what is named and call again.")
 
-    def say(self, line: str, style: str = "") -> None:
-        self.terminal.print(Text(printable(line), style=style), soft_wrap=True)
-
-
-def newest(record: Record) -> Iterator[Entry]:
-    """The last entry of every image, by name."""
-    return record.newest()
-
 
 def remove_empty(folder: Path) -> None:
     """Remove a folder and those in it where they hold no file."""
     for path in (*sorted(folder.rglob("*"), reverse=True), folder):
         with suppress(OSError):  # of a file, or of a folder that holds one
             path.rmdir()
-
-
-class _nothing:
-    def __enter__(self) -> None: ...
-    def __exit__(self, *_: object) -> None: ...

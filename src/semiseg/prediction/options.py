@@ -10,7 +10,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from semiseg.config import run_settings
-from semiseg.engine.settings import DEVICES, at_least, one_of
+from semiseg.engine.settings import at_least, check_device, one_of
 from semiseg.errors import ConfigError
 from semiseg.prediction.inputs import SPLITS
 from semiseg.prediction.outputs import KINDS
@@ -47,7 +47,7 @@ class PredictConfig:
         at_least("tile", self.tile, MIN_TILE)
         at_least("threads", self.threads, 1, optional=True)
         one_of("split", self.split, SPLITS)
-        one_of("device", self.device.split(":")[0], DEVICES)
+        check_device("device", self.device)
         one_of("backend", self.backend, BACKENDS)
         for kind in self.kinds:
             one_of("outputs", kind, KINDS)

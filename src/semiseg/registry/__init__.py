@@ -24,7 +24,7 @@ from semiseg.registry.fetch import WEIGHTS_TAG
 from semiseg.registry.store import NAME, SCHEME, client_of, unreachable
 from semiseg.streams import tolerant
 from semiseg.tracking.connection import connect, get_run
-from semiseg.tracking.naming import SQLITE, hide_password, store_uri
+from semiseg.tracking.naming import SQLITE, hide_password, home_of, store_uri
 from semiseg.tracking.state import TrackingState
 from semiseg.trained import Trained, is_best, load_trained
 
@@ -110,11 +110,6 @@ def register(
     run = run_of(client, trained, state, uri) or new_run(client, experiment_id, trained)
     logged = log_model(client, run, trained, cfg.name)
     return add_version(client, logged, run, trained, cfg)
-
-
-def home_of(uri: str, output: Path) -> Path:
-    """Where mlartifacts of a store goes: beside its SQLite file."""
-    return Path(uri.removeprefix(SQLITE)).parent if uri.startswith(SQLITE) else output
 
 
 def run_of(client: MlflowClient, trained: Trained, state: TrackingState | None, uri: str) -> Run | None:

@@ -46,26 +46,6 @@ class Difference:
         return f"{self.mean:+.4f} [{self.low:+.4f}, {self.high:+.4f}]"
 
 
-def paired_bootstrap(
-    group: Sequence[np.ndarray],
-    baseline: Sequence[np.ndarray],
-    *,
-    excluded: Sequence[int] = (),
-    sources: np.ndarray | None = None,
-    samples: int = SAMPLES,
-) -> Difference:
-    """Difference in mIoU of two recipes, each given as one [N, C, C] array of confusion matrices a seed.
-
-    All arrays are of the same N patches in the same order; `sources` [N] names the base image of each. The classes
-    `excluded` do not count. mIoU is that of the summed matrices, as in the evaluation.
-    """
-    unit, units = resampling_units(sources, len(group[0]))
-    sides = [
-        np.stack([resampled_miou(by_unit(m, units), excluded, samples) for m in side]) for side in (group, baseline)
-    ]
-    return difference(sides[0], sides[1], unit)
-
-
 def resampling_units(sources: np.ndarray | None, patches: int) -> tuple[Unit, np.ndarray]:
     """What is drawn, and the number of the unit of each patch, [N]."""
     if sources is not None:

@@ -13,14 +13,14 @@ from typing import Any
 
 from omegaconf import DictConfig
 from rich.console import Console as Terminal
-from rich.text import Text
 
 from semiseg.config import check_missing, settings, ungrouped
 from semiseg.engine.device import pick_device
-from semiseg.engine.settings import DEVICES, at_least, one_of
+from semiseg.engine.settings import at_least, check_device
 from semiseg.errors import ConfigError
 from semiseg.prediction.options import PredictConfig
 from semiseg.prediction.raster import check_stretch
+from semiseg.printable import say
 from semiseg.streams import tolerant
 from semiseg.trained import load_predictor
 
@@ -44,7 +44,7 @@ class ServeConfig:
             raise ConfigError(f"port={self.port}: ports go up to {LAST_PORT}. Give one from 1024 on, or 0 for any.")
         if not self.host:
             raise ConfigError("host is empty. Give host=127.0.0.1, or host=0.0.0.0 to be reached from other machines.")
-        one_of("device", self.device.split(":")[0], DEVICES)
+        check_device("device", self.device)
         check_stretch(self.stretch)
 
     @property
@@ -97,7 +97,3 @@ def address_of(host: str, port: int) -> str:
     """As typed into a browser of this machine."""
     name = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
     return f"http://{name}:{port}/"
-
-
-def say(terminal: Terminal, line: str, style: str = "") -> None:
-    terminal.print(Text(line, style=style), soft_wrap=True)

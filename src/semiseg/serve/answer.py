@@ -12,7 +12,7 @@ from rich.console import Console as Terminal
 from semiseg.data.header import PARSERS
 from semiseg.errors import DataError, SemisegError
 from semiseg.files import move_over
-from semiseg.prediction import newest, predict_files
+from semiseg.prediction import predict_files
 from semiseg.prediction.inputs import Item
 from semiseg.prediction.options import PredictConfig
 from semiseg.prediction.outputs import OVERLAY_SIDE, fitted, write_png
@@ -45,7 +45,7 @@ def answer(system: System, upload: Path, folder: Path, cfg: PredictConfig) -> An
         georeferenced = draw_picture(upload, folder / "picture.png", cfg)
         cfg.outputs = ["classes", "overlay", "areas", *(["polygons"] if georeferenced else [])]
         done = predict_files(system, [Item(upload.stem, upload)], cfg, Terminal(quiet=True))
-        entries = list(newest(done.record))
+        entries = list(done.record.newest())
         if not entries:
             done.conclude()
     except SemisegError as error:

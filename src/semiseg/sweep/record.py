@@ -13,7 +13,7 @@ import psutil
 
 from semiseg.checkpoint_names import full_checkpoints
 from semiseg.errors import ConfigError
-from semiseg.files import write_json
+from semiseg.files import read_json, write_json
 from semiseg.overrides import key_of
 from semiseg.run_lock import RunLock, how_to_end
 
@@ -92,11 +92,7 @@ class Sweep:
 
     def summary(self, job: Job) -> dict[str, Any]:
         """The job's summary.json; empty where there is none yet."""
-        try:
-            data = json.loads((self.folder(job) / "summary.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return {}
-        return data if isinstance(data, dict) else {}
+        return read_json(self.folder(job) / "summary.json")
 
     def refresh(self, job: Job) -> None:
         """Take over what the job's own folder says: it may have been continued alone."""

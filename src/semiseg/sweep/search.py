@@ -76,7 +76,10 @@ class Search:
             trials = [self.study.ask(self.space) for _ in range(min(missing, self.batch_size))]
             self._evaluate([self._job(trial) for trial in trials])
         self._report()
-        self.session.conclude()
+        self.session.conclude(
+            "go on with others, since failed trials stay failed and count: resume=true with a larger "
+            "hydra.sweeper.n_trials."
+        )
 
     def _study(self) -> optuna.Study:
         """The study, made or opened again. A sampler of the same seed would propose the first trials again."""

@@ -126,14 +126,15 @@ class Session:
         """The table."""
         show(self.sweep)
 
-    def conclude(self) -> None:
-        """The table and what to type next. Raises SemisegError when jobs failed."""
+    def conclude(self, way: str = "") -> None:
+        """The table and what to type next. Raises SemisegError when jobs failed, with `way` to have them run again."""
         self.show()
         failed = [job for job in self.sweep.jobs if not job.done]
         if failed:
+            way = way or f"run them with: {self.again()}"
             raise SemisegError(
                 f"{len(failed)} of {len(self.sweep.jobs)} jobs did not finish. A value that cannot be fails again: "
-                f"leave it out of a new command. Once another cause is mended, run them with: {self.again()}"
+                f"leave it out of a new command. Once another cause is mended, {way}"
             )
         tell(f"Next: {program('compare')} {override('runs', self.sweep.path.as_posix())}")
 

@@ -13,6 +13,7 @@ from semiseg.errors import ConfigError
 SQLITE = "sqlite:///"
 SCHEMES = ("sqlite", "http", "https", "postgresql", "mysql", "mssql", "databricks")
 PARAM_LENGTH, NAME_LENGTH = 6000, 250  # MLflow's own limits
+STATUS = {"finished": "FINISHED", "stopped early": "FINISHED", "interrupted": "KILLED", "failed": "FAILED"}  # of runs
 
 
 def store_uri(uri: str | None, root: Path) -> str:
@@ -28,6 +29,11 @@ def store_uri(uri: str | None, root: Path) -> str:
     if uri.startswith(SQLITE):
         return f"{SQLITE}{Path(uri.removeprefix(SQLITE)).expanduser().absolute().as_posix()}"
     return uri
+
+
+def home_of(uri: str, elsewhere: Path) -> Path:
+    """Where mlartifacts of a store goes: beside its SQLite file, and for another store `elsewhere`."""
+    return Path(uri.removeprefix(SQLITE)).parent if uri.startswith(SQLITE) else elsewhere
 
 
 def entity_name(name: str) -> str:

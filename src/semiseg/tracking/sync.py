@@ -22,13 +22,12 @@ from semiseg.run_lock import RunLock
 from semiseg.streams import tolerant
 from semiseg.tracking.local import read_metrics
 from semiseg.tracking.mirror import Mirror
-from semiseg.tracking.naming import SQLITE, hide_password, store_uri
+from semiseg.tracking.naming import STATUS, hide_password, home_of, store_uri
 from semiseg.tracking.reasons import reason
 from semiseg.tracking.state import FILE, RUNNING, TrackingState
 
 WIDTH = 160  # of the table where the output is a pipe or a file
 NOT_SEARCHED = {"mlartifacts", "cache", "checkpoints", ".hydra"}
-STATUS = {"finished": "FINISHED", "stopped early": "FINISHED", "interrupted": "KILLED", "failed": "FAILED"}
 
 
 @dataclass
@@ -141,7 +140,8 @@ def send(folder: Path, state: TrackingState, uri: str | None, away: set[str]) ->
     if address in away:
         return Outcome(folder, "not sent", failure=f"{address} does not answer", unreachable=address)
     remedy = "Start the store and repeat the command, or name another with tracking.uri=URI."
-    mirror = Mirror(folder, state, uri, Path(state.root) if uri == state.uri else home_of(uri, folder))
+    home = Path(state.root) if uri == state.uri else home_of(uri, folder.absolute().parent)
+    mirror = Mirror(folder, state, uri, home)
     try:
         mirror.send()
     except Exception as error:
@@ -149,11 +149,6 @@ def send(folder: Path, state: TrackingState, uri: str | None, away: set[str]) ->
         failure = f"{address}: {reason(error)}. {remedy}"
         return Outcome(folder, "not sent", mirror.records_sent, mirror.files_sent, failure, lost)
     return Outcome(folder, state.status, mirror.records_sent, mirror.files_sent)
-
-
-def home_of(uri: str, folder: Path) -> Path:
-    """Where mlartifacts of a store goes: beside its SQLite file."""
-    return Path(uri.removeprefix(SQLITE)).parent if uri.startswith(SQLITE) else folder.absolute().parent
 
 
 def show(outcomes: list[Outcome]) -> None:

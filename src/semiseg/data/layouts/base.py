@@ -11,6 +11,8 @@ from semiseg.errors import DataError
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
 
+SHOWN = 8  # names in a message
+
 
 class Layout(ABC):
     """One way that images and masks lie below a root folder."""
@@ -55,8 +57,8 @@ def check_root(root: Path) -> None:
         raise DataError(f"{root} is a file. Give the folder that holds the data with data.root=PATH.")
 
 
-def subfolders(root: Path, limit: int = 8) -> str:
+def subfolders(root: Path) -> str:
     """Names of the folders in `root`, for messages."""
     names = sorted(path.name for path in root.iterdir() if path.is_dir())
-    shown = ", ".join(names[:limit]) + (", ..." if len(names) > limit else "")
+    shown = ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
     return f"the folders {shown}" if names else "no folder"
