@@ -11,9 +11,9 @@ import pytest
 from semiseg.cli import run_verb
 from semiseg.files import read_json, write_json
 from semiseg.run_lock import RunLock
-from semiseg.tracking import sync
 from semiseg.tracking.local import MetricsFile
 from semiseg.tracking.mirror import Mirror
+from semiseg.tracking.naming import home_of
 from semiseg.tracking.state import Stored, TrackingState
 
 
@@ -154,8 +154,8 @@ def test_a_file_from_outside_the_run_folder_is_not_sent(tmp_path):
 
 
 def test_artifacts_of_another_store_lie_beside_its_database(tmp_path):
-    assert sync.home_of("sqlite:////data/store.db", tmp_path) == Path("/data")
-    assert sync.home_of("postgresql://host/db", tmp_path / "runs" / "a") == tmp_path / "runs"
+    assert home_of("sqlite:////data/store.db", tmp_path) == Path("/data")
+    assert home_of("postgresql://host/db", tmp_path / "runs") == tmp_path / "runs"
 
 
 def test_the_state_is_read_as_it_was_written(tmp_path):
