@@ -181,11 +181,15 @@ class Run:
 
     def _why_early(self) -> str:
         patience, engine = self.trainer.early_stop_patience, self.engine
-        since = f"{engine.best.since} evaluations without a new best"
+        since = f"{engine.best.since} evaluations without a new best (trainer.early_stop_patience={patience})"
+        way = (
+            f"{program('train')} {self.folder.resumption()}"
+            if self.folder.resumable
+            else "the same under another name="
+        )
         return (
-            f"Stopped early at iteration {engine.step} of {engine.total_steps}: {since} "
-            f"(trainer.early_stop_patience={patience}). To go on all the same: "
-            f"{program('train')} {self.folder.resumption()} trainer.early_stop_patience=null"
+            f"Stopped early at iteration {engine.step} of {engine.total_steps}: {since}. To go on all the same: "
+            f"{way} trainer.early_stop_patience=null"
         )
 
     def _restore(self) -> None:

@@ -113,7 +113,7 @@ def test_moments(place, saved, scores):
 
 def test_early_stopping(place, saved, scores):
     """Two evaluations without a new best end the run, with a checkpoint to continue from and the final weights."""
-    scores(0.2, 0.5, 0.3, 0.4)
+    scores(0.2, 0.5, 0.3, 0.4, 0.4)
     typed = ("trainer.max_steps=9", "trainer.eval_every=1", "trainer.early_stop_patience=2")
     assert place.train_small("name=run", *typed) == 0
     assert saved[-4:] == ["--", "latest_model.pth", "latest_checkpoint.pth", "final_model.pth"]
@@ -122,3 +122,7 @@ def test_early_stopping(place, saved, scores):
     log = (place.run("run").path / "log.txt").read_text(encoding="utf-8")
     assert "Stopped early at iteration 4 of 9: 2 evaluations without a new best (trainer.early_stop_patience=2)." in log
     assert " resume=true name=run trainer.early_stop_patience=null" in log
+    latest = place.run("run").path / "checkpoints" / "latest_checkpoint.pth"
+    assert place.train_small("name=again", f"restore_from={latest.as_posix()}", *typed) == 0
+    log = (place.run("again").path / "log.txt").read_text(encoding="utf-8")
+    assert "To go on all the same: the same under another name= trainer.early_stop_patience=null" in log

@@ -95,12 +95,13 @@ def test_two_objectives_leave_those_that_nothing_beats(place, shown: Callable[[]
 
 
 @pytest.mark.usefixtures("quick_jobs")
-def test_a_failed_trial_is_told_as_failed(place) -> None:
+def test_a_failed_trial_is_told_as_failed(place, shown: Callable[[], str]) -> None:
     assert place.train("hydra/sweeper=optuna", "seed=3,5", "hydra.sweeper.n_trials=4") == 1
     states = {
         job["varied"][0]: trial["state"] for job, trial in zip(place.jobs(), results(place)["trials"], strict=True)
     }
     assert states == {"seed=3": "fail", "seed=5": "complete"}
+    assert "failed trials stay failed and count: resume=true with a larger hydra.sweeper.n_trials." in shown()
 
 
 def test_nothing_to_search_is_said(place, shown: Callable[[], str]) -> None:
