@@ -239,3 +239,11 @@ def test_the_example_pseudo_labeler_trains_from_its_own_folder(examples: Path, s
     assert 0 < first["pseudo_label/entropy"] <= 1
     assert first["st/coverage"] > 0.9  # nearly every pixel is below the largest entropy there is
     assert json.loads((folder / "summary.json").read_text(encoding="utf-8"))["status"] == "finished"
+    next_one = re.search(r"^Next: semiseg train (.*)    then", run.stdout, re.MULTILINE)
+    assert next_one is not None and f"--config-dir={(examples / 'recipes').as_posix()}" in shlex.split(next_one[1])
+    again = ["--config-dir=recipes", "resume=true", "name=example", "trainer.max_steps=2"]  # in front of what is stored
+    run = subprocess.run(
+        [sys.executable, "-m", "semiseg", "train", *again], cwd=examples, capture_output=True, text=True, timeout=300
+    )
+    assert run.returncode == 0, run.stderr
+    assert json.loads((folder / "summary.json").read_text(encoding="utf-8"))["steps"] == 2

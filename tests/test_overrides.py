@@ -15,11 +15,13 @@ from semiseg.config import conf_dir
 from semiseg.errors import ConfigError
 from semiseg.overrides import (
     check_files,
+    check_flags,
     check_groups,
     check_names,
     check_sweeps,
     config_dirs,
     explain,
+    flags_first,
     hydra_form,
     key_of,
     names_as_typed,
@@ -173,6 +175,17 @@ def test_a_file_to_start_from_is_a_file(tmp_path: Path) -> None:
 def test_a_device_is_no_file_to_start_from() -> None:
     with pytest.raises(ConfigError, match=r"^restore_from=/dev/zero is no regular file"):
         check_files(["restore_from=/dev/zero"])
+
+
+def test_options_stand_in_front_wherever_they_were_typed() -> None:
+    typed = ["a=1", "-m", "--config-dir", "x", "b=2", "-cd=y", "--cfg", "job"]
+    assert flags_first(typed) == ["-m", "--config-dir=x", "--config-dir=y", "a=1", "b=2", "--cfg", "job"]
+
+
+@pytest.mark.parametrize("flag", ["--resume", "--batch-size=16", "--labeled-ratio"])
+def test_a_flag_of_the_earlier_scripts_is_told_where_its_override_is(flag: str) -> None:
+    with pytest.raises(ConfigError, match=rf"^{flag.partition('=')[0]} is no option: .*KEY=VALUE.*docs/flags\.md"):
+        check_flags(["a=1", flag])
 
 
 def test_folders_of_recipes_are_no_overrides() -> None:

@@ -14,6 +14,7 @@ from omegaconf import OmegaConf
 from semiseg.config import conf_dir
 from semiseg.errors import ConfigError
 from semiseg.losses import SegmentationLoss
+from semiseg.overrides import override
 from semiseg.stored import check_targets, named_in_recipes, with_stored
 
 FILE = Path("run", ".hydra", "config.yaml")
@@ -75,7 +76,7 @@ def test_a_derived_class_that_the_program_imported_passes() -> None:
 
 def test_a_class_that_a_recipe_in_config_dir_names_passes(tmp_path: Path) -> None:
     (tmp_path / "loss").mkdir()
-    (tmp_path / "loss" / "own.yaml").write_text("_target_: entropy.LowEntropy # mine\n", encoding="utf-8")
+    (tmp_path / "loss" / "own.yaml").write_text("_target_: own_module.LowEntropy # mine\n", encoding="utf-8")
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         config = compose("predict", return_hydra_config=True)
     try:
@@ -87,10 +88,10 @@ def test_a_class_that_a_recipe_in_config_dir_names_passes(tmp_path: Path) -> Non
             force_add=True,
         )  # fmt: skip
         HydraConfig.instance().set_config(config)
-        assert named_in_recipes() == {"entropy.LowEntropy"}
-        check("entropy.LowEntropy")
+        assert named_in_recipes() == {"own_module.LowEntropy"}
+        check("own_module.LowEntropy")
         with pytest.raises(ConfigError, match=r"no class of semiseg"):
-            check("entropy.Other")
+            check("own_module.Other")
     finally:
         HydraConfig.instance().cfg = None
     assert named_in_recipes() == set()
@@ -177,6 +178,15 @@ def test_a_sweep_looks_for_its_jobs_itself() -> None:
 def test_without_resume_nothing_is_added(stored: Path) -> None:
     typed = ["name=mine", f"output={stored}", "resume=false"]
     assert with_stored(typed) == typed
+
+
+def test_the_runs_there_are_are_named_as_they_are_typed(tmp_path: Path) -> None:
+    checkpoints = tmp_path / "semiseg" / "it's me" / "checkpoints"
+    checkpoints.mkdir(parents=True)
+    (checkpoints / "latest_checkpoint.pth").touch()
+    with pytest.raises(ConfigError) as caught:
+        with_stored(["resume=true", f"output={tmp_path}"])
+    assert override("name", "it's me") in str(caught.value)
 
 
 @pytest.mark.parametrize("typed", [["resume=true"], ["resume=true", "name=others"]])

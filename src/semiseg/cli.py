@@ -19,7 +19,17 @@ from omegaconf.errors import OmegaConfBaseException
 
 from semiseg.config import conf_dir
 from semiseg.errors import ConfigError, SemisegError
-from semiseg.overrides import MULTIRUN, check_files, check_groups, check_names, check_sweeps, explain, names_as_typed
+from semiseg.overrides import (
+    MULTIRUN,
+    check_files,
+    check_flags,
+    check_groups,
+    check_names,
+    check_sweeps,
+    explain,
+    flags_first,
+    names_as_typed,
+)
 from semiseg.reproduce import with_original
 from semiseg.schema import shown
 from semiseg.stored import with_stored
@@ -108,15 +118,15 @@ def run_verb(verb: str, overrides: list[str]) -> int:
             complain(text)
             return None
 
-    overrides = sorted(overrides, key=lambda typed: typed not in MULTIRUN)  # Hydra takes the flag in front alone
     try:
+        check_flags(overrides)
         if verb != "train" and any(typed in MULTIRUN for typed in overrides):
             raise ConfigError(f"semiseg {verb} does one thing at a time: leave out -m.")
         check_files(overrides)
         check_groups(overrides)
         check_names(overrides)
         check_sweeps(overrides)
-        sys.argv = [f"semiseg {verb}", *names_as_typed(with_original(with_stored(overrides)))]
+        sys.argv = [f"semiseg {verb}", *flags_first(names_as_typed(with_original(with_stored(overrides))))]
         hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=verb)(job)()
     except SemisegError as error:
         return complain(str(error))

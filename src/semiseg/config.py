@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
@@ -109,6 +110,14 @@ def ungrouped(config: DictConfig) -> dict[str, Any]:
     """The settings outside every group, such as `seed`, and whatever stands there that is no group."""
     nodes = resolved(config, "").items()
     return {key: value for key, value in nodes if not isinstance(value, dict) or not (conf_dir() / key).is_dir()}
+
+
+def recipe_dirs() -> list[str]:
+    """The options by which the command of this run found recipes of other folders; none outside one."""
+    if not HydraConfig.initialized():
+        return []
+    sources = HydraConfig.get().runtime.config_sources
+    return [f"--config-dir={Path(source.path).as_posix()}" for source in sources if source.provider == "command-line"]
 
 
 def stored_at(tree: Any, key: str) -> Any:

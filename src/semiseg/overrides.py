@@ -28,6 +28,22 @@ PLAIN = re.compile(r"[\w./:-]+", re.ASCII)
 NO_WORDS = ("", "null", "true", "false")
 WORDS = re.compile(r"""[\w./,\s()*'"\[\]-]*""")  # one, or with -m several: a,b or glob(*)
 CONFIG_DIR = re.compile(r"(?:--config-dir|-cd)(?:=(.*))?")
+FLAGS = (
+    "--multirun",
+    "--config-dir",
+    "--config-name",
+    "--config-path",
+    "--cfg",
+    "--resolve",
+    "--package",
+    "--info",
+    "--help",
+    "--hydra-help",
+    "--version",
+    "--run",
+    "--shell-completion",
+    "--experimental-rerun",
+)  # Hydra's own
 
 
 MAPPING_REMEDY = (
@@ -78,6 +94,23 @@ def check_names(overrides: list[str]) -> None:
             raise ConfigError("output is empty: give a folder, such as output=runs.")
         if equals and not value and not key.startswith(("~", "-")):
             raise ConfigError(f"{typed} is empty. Give a value, or leave it out.")
+
+
+def check_flags(arguments: list[str]) -> None:
+    """Raises ConfigError for an option that there is none of, such as one of the earlier scripts."""
+    for flag in (each.partition("=")[0] for each in arguments if each.startswith("--")):
+        if flag not in FLAGS:
+            raise ConfigError(
+                f"{flag} is no option: settings are written KEY=VALUE. docs/flags.md has the override of each flag of "
+                "the earlier scripts, and `semiseg VERB --help` lists the settings."
+            )
+
+
+def flags_first(arguments: list[str]) -> list[str]:
+    """As Hydra takes them: options between overrides would end its reading."""
+    several = [each for each in arguments if each in MULTIRUN]
+    own = [f"--config-dir={folder}" for folder in config_dirs(arguments)[1:]]
+    return [*several, *own, *(each for each in without_config_dirs(arguments) if each not in MULTIRUN)]
 
 
 def may_be_words(value: str) -> bool:

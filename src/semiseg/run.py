@@ -180,13 +180,11 @@ class Run:
         return f"{where}. Continue from the newest checkpoint with: {program('train')} {self.folder.resumption()}"
 
     def _why_early(self) -> str:
-        patience, engine = self.trainer.early_stop_patience, self.engine
-        since = f"{engine.best.since} evaluations without a new best (trainer.early_stop_patience={patience})"
-        way = (
-            f"{program('train')} {self.folder.resumption()}"
-            if self.folder.resumable
-            else "the same under another name="
-        )
+        patience, engine, count = self.trainer.early_stop_patience, self.engine, self.engine.best.since
+        since = f"{count} evaluation{'s' * (count != 1)} without a new best (trainer.early_stop_patience={patience})"
+        way = "the same under another name="
+        if self.folder.resumable:
+            way = f"{program('train')} {self.folder.resumption()}"
         return (
             f"Stopped early at iteration {engine.step} of {engine.total_steps}: {since}. To go on all the same: "
             f"{way} trainer.early_stop_patience=null"

@@ -14,10 +14,12 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from semiseg.checkpoint_names import best_weights, full_checkpoints
+from semiseg.config import recipe_dirs
 from semiseg.errors import CheckpointError, ConfigError
 from semiseg.files import write_text
-from semiseg.overrides import override
+from semiseg.overrides import hydra_form
 from semiseg.run_lock import RunLock
+from semiseg.shell import command
 
 IDENTITY = re.compile("[0-9a-f]{32}")
 WITHOUT_RESULT = ("interrupted", "failed")  # unless it left weights
@@ -124,14 +126,16 @@ class RunFolder:
         A job of a sweep is continued alone by its folder; the sweep's own command with resume=true continues them all.
         """
         if self.sweep:
-            return f"resume=true {override('hydra.run.dir', from_here(self.path).as_posix())}"
-        words = ["resume=true", override("name", self.path.name)]
+            return command(
+                ["resume=true", hydra_form("hydra.run.dir", from_here(self.path).as_posix()), *recipe_dirs()]
+            )
+        words = ["resume=true", hydra_form("name", self.path.name)]
         experiment, output = self.path.parent, self.path.parent.parent.resolve()
         if experiment.name != "semiseg":
-            words.append(override("experiment_name", experiment.name))
+            words.append(hydra_form("experiment_name", experiment.name))
         if output != Path.cwd() / "runs":
-            words.append(override("output", from_here(output).as_posix()))
-        return " ".join(words)
+            words.append(hydra_form("output", from_here(output).as_posix()))
+        return command([*words, *recipe_dirs()])
 
     def varied(self) -> list[str]:
         """The overrides in which the jobs of its sweep differ; none where it is no job, or the only one."""

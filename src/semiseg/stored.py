@@ -15,7 +15,7 @@ from omegaconf import BooleanNode
 from omegaconf.errors import OmegaConfBaseException
 
 from semiseg.errors import ConfigError
-from semiseg.overrides import MULTIRUN, key_of
+from semiseg.overrides import MULTIRUN, key_of, override
 from semiseg.schema import one_line, shown, target_of
 
 OVERRIDES = Path(".hydra", "overrides.yaml")  # below the folder of a run
@@ -138,7 +138,7 @@ def _started_with(run: Path, typed: Collection[str]) -> list[str]:
 
 def _resumable(experiment: Path) -> str:
     found = sorted(experiment.glob("*/checkpoints/latest_checkpoint.pth"), key=lambda p: p.stat().st_mtime)
-    names = [f"name={path.parents[1].name}" for path in reversed(found)]
+    names = [override("name", path.parents[1].name) for path in reversed(found)]
     return (
         ", ".join(names[:5])
         if names

@@ -11,6 +11,7 @@ import torch
 from hydra.core.hydra_config import HydraConfig
 
 from semiseg import __version__
+from semiseg.config import recipe_dirs
 from semiseg.data.build import DataBundle
 from semiseg.engine.memory import sizes
 from semiseg.models.cost import gflops, latency_ms
@@ -131,7 +132,8 @@ def next_command(run: Run) -> str:
     other = "v1" if run.config.model.name == "v3" else "v3"
     output = str(run.config.output)
     compared = "" if output == "runs" else f" {override('runs', output)}"
-    return f"{program('train')} {command([f'model={other}', *kept])}    then    {program('compare')}{compared}"
+    words = command([f"model={other}", *kept, *recipe_dirs()])
+    return f"{program('train')} {words}    then    {program('compare')}{compared}"
 
 
 def of_data_or_place(key: str) -> bool:

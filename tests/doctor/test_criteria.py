@@ -72,6 +72,16 @@ def test_a_supervised_run_is_not_held_against_st_pixels(course: Course) -> None:
     assert {row.shown for row in never_started.criteria if row.name == "ST pixels"} == {"none"}
 
 
+def test_nor_where_nothing_was_ever_kept(course: Course) -> None:
+    """Then the settings tell how many there are."""
+    history = course({"val/miou": [0.1, 0.76], "gap": [0.0, 0.04], "st/pixels": [0.0, 0.0]}, every=10_000)
+    sizes = {"trainer.unlabeled_batch_size": "2", "trainer.accumulate": 1, "trainer.crop_size": 64}
+    for settings, within_reach in ((sizes, False), (sizes | {"trainer.crop_size": 512}, True), ({}, True)):
+        rows = {row.level: row for row in judge(SOFTMAX, history, settings).criteria if row.name == "ST pixels"}
+        assert rows["minimum"].missed == within_reach
+        assert ("the whole unlabelled batch has 8,192 pixels" in rows["minimum"].obstacle) == (not within_reach)
+
+
 def test_more_pixels_than_the_batch_has_are_not_asked_for(course: Course) -> None:
     """Four unlabelled crops of 64: 16,384 pixels, of which 12,288 are kept."""
     kept = {"st/pixels": [8_192.0, 12_288.0], "st/coverage": [0.5, 0.75]}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import io
+import re
 from pathlib import Path
 from typing import Any
 
@@ -143,6 +144,14 @@ def test_checkpoint_of_another_program_is_told_from_one_to_continue() -> None:
         match=r"run\.pth cannot be continued, .* it holds no meter, random_states\. .*torch\.load\('run\.pth'",
     ):
         files.check_keys(STATE, STATE.keys() | {"random_states", "meter"}, Path("run.pth"))
+
+
+@pytest.mark.parametrize("other", [nn.Linear(2, 3), nn.Linear(2, 2, bias=False), nn.Sequential(nn.Linear(2, 2))])
+def test_no_more_tensors_differ_than_there_are(other: nn.Module) -> None:
+    with pytest.raises(CheckpointError) as caught:
+        files.restore(nn.Linear(2, 2), other.state_dict(), Path("run.pth"), "model")
+    differ, every = map(int, re.findall(r"(\d+) of (\d+) tensors", str(caught.value))[0])
+    assert 0 < differ <= every
 
 
 @pytest.mark.parametrize("other", [nn.Linear(2, 3), nn.Linear(2, 2, bias=False), nn.Sequential(nn.Linear(2, 2))])

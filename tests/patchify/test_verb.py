@@ -340,4 +340,8 @@ def test_the_last_line_says_what_the_patches_are_for(patchify, base_images, tmp_
     data = f"data=salak data.root={tmp_path / 'out'}"
     assert f"semiseg predict run=RUN {data} split=all out=PATH" in said and "Train" not in said
     assert patchify(images=tmp_path / "images", masks=tmp_path / "masks", size=64, out=tmp_path / "more") == 0
-    assert "Train on it with: semiseg train data=salak" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "Train on it with: semiseg train data=salak" in said
+    assert said.rstrip().endswith(
+        " data.exclude_from_miou=[] pseudo_label.class_thresholds=null"
+    )  # not Salak's classes

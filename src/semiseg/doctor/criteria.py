@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -64,7 +65,7 @@ class Scores:
     gap: float | None
     pixels: float | None
     step: int | None
-    batch_pixels: float | None = None  # of the unlabelled batch, kept or not; None where the run never kept any
+    batch_pixels: float | None = None  # of the unlabelled batch, kept or not; None where nothing tells
 
 
 def judge(
@@ -101,11 +102,21 @@ def _scores(case: Case) -> Scores | None:
 
 
 def _batch_pixels(case: Case) -> float | None:
-    """Pixels of the largest unlabelled batch: those that were kept, by the share that they are."""
+    """Pixels of the largest unlabelled batch: those that were kept, by the share that they are; where nothing ever
+    was, by the settings."""
     coverage = dict(case.points("st/coverage"))
     pairs = [(pixels, coverage.get(step)) for step, pixels in case.points("st/pixels")]
     summed_up = (_number(case.summary.get("st_pixels")), _number(case.summary.get("st_coverage")))
-    return max((pixels / share for pixels, share in [*pairs, summed_up] if pixels and share), default=None)
+    return max((pixels / share for pixels, share in [*pairs, summed_up] if pixels and share), default=_as_set(case))
+
+
+def _as_set(case: Case) -> float | None:
+    """Pixels of the unlabelled images of a step by the settings; None where these are not known."""
+    keys = ("trainer.unlabeled_batch_size", "trainer.accumulate", "trainer.crop_size", "trainer.crop_size")
+    try:
+        return math.prod(float(str(case.settings[key])) for key in keys)
+    except (KeyError, ValueError):
+        return None
 
 
 def _by_horizon(points: list[Point]) -> list[Point]:

@@ -166,7 +166,7 @@ def class_at_zero(case: Case) -> Iterator[Finding]:
             lost.setdefault(step, []).append(name)
     begun = min((step for step, _ in case.points("st/pixels")), default=math.inf)
     for step, together in sorted(lost.items()):
-        evidence = f"IoU 0 at two evaluations running: {', '.join(together)}"
+        evidence = f"IoU below 0.0005 at two evaluations running: {', '.join(together)}"
         yield _bad("class-at-zero", step, evidence, remedies.find_classes(case, together, self_trained=begun <= step))
 
 

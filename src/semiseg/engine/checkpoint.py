@@ -126,8 +126,9 @@ def restore(module: nn.Module, state: Mapping[str, Any] | None, path: Path, part
         k for k in own.keys() & state.keys() if isinstance(own[k], torch.Tensor) and own[k].shape != state[k].shape
     ]
     if wrong:
+        every = len(own.keys() | state.keys())
         raise CheckpointError(
-            f"{path} is a checkpoint of another model: {len(wrong)} of {len(own)} tensors of the {part} differ, "
+            f"{path} is a checkpoint of another model: {len(wrong)} of {every} tensors of the {part} differ, "
             f"such as {', '.join(wrong[:3])}. Give the model, its encoder and the data it was trained with."
         )
     module.load_state_dict(state)

@@ -199,7 +199,8 @@ class Engine:
         is_best = self.best.take(result.val.miou, self.step)
         if is_best:
             self.checkpoints.save_best(self.step)
-        self.recorder.evaluation(self.step, result, previous, is_best, self.checkpoints.best)
+        best = self.best.weights[1] if self.best.weights else result.val.miou
+        self.recorder.evaluation(self.step, result, previous, best, is_best, self.checkpoints.best)
 
     def _out_of_patience(self) -> bool:
         patience = self.trainer.early_stop_patience

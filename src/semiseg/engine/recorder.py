@@ -122,16 +122,19 @@ class Recorder:
             shown["ST_px"] = f"{st['st/pixels']:.0f}"
         return shown
 
-    def evaluation(self, step: int, result: Evaluation, previous: float, is_best: bool, best_path: Path) -> None:
+    def evaluation(
+        self, step: int, result: Evaluation, previous: float, best: float, is_best: bool, best_path: Path
+    ) -> None:
         """Metrics of both sides, the panel, and the per-image matrices of the best so far.
 
-        `previous` is the best score before, `is_best` says whether the weights were kept.
+        `previous` is the best score before, `best` that of the weights that are kept now, and `is_best` says whether
+        they are these.
         """
         names, progress = self.class_names, self.progress
         self._warn_of_unread(result)
         values = metric_values(result.val, names, "val") | metric_values(result.train, names, "train")
         values["gap"] = result.gap
-        self._write(step, values | {"best/val_miou": float(np.fmax(previous, result.val.miou))})
+        self._write(step, values | {"best/val_miou": best})
         self.flush()
         if progress.st_sums:  # precision has fewer values than coverage: it is none where nothing was kept
             progress.st = {name: total / progress.st_counts[name] for name, total in progress.st_sums.items()}

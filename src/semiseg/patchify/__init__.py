@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console as Terminal
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from semiseg.config import settings
+from semiseg.config import conf_dir, settings
 from semiseg.data.classes import ClassMap, read_class_mapping
 from semiseg.data.masks import SKIPPING
 from semiseg.engine.settings import at_least
@@ -167,7 +167,8 @@ class Patchify:
         cut = f"{total.written:,} patches of {counted(images, 'base image')}"
         say(self.terminal, f"{cut}, {total.labeled:,} with a mask{empty}.")
         data = f"data=salak {override('data.root', self.out.as_posix())}"
-        train, predict = f"Train on it with: semiseg train {data}", f"semiseg predict run=RUN {data} split=all out=PATH"
+        train = f"Train on it with: semiseg train {data}{of_own_classes(self.classes)}"
+        predict = f"semiseg predict run=RUN {data} split=all out=PATH"
         say(self.terminal, f"Written: {self.out}. {train if total.labeled else f'Predict it with: {predict}'}")
         if self.failed:
             raise DataError(
@@ -175,6 +176,15 @@ class Patchify:
             )
         if not total.written:
             raise DataError(f"{self.cfg.images}: no patch shows any data.")
+
+
+def of_own_classes(classes: ClassMap) -> str:
+    """What `data=salak` says of Salak's classes alone and a training on others has to leave out."""
+    salak = OmegaConf.load(conf_dir() / "data" / "salak.yaml").class_thresholds
+    if set(classes.names) == set(salak):
+        return ""
+    counted_first = "" if classes.names[0] == "background" else " data.exclude_from_miou=[]"
+    return f"{counted_first} pseudo_label.class_thresholds=null"
 
 
 def unique_names(items: list[Item]) -> list[str]:

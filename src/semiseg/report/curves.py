@@ -90,7 +90,7 @@ def _picture(cohort: Cohort, quantity: Quantity, lines: dict[Group, Curve]) -> P
     handles = [_draw(axes, thinned(curve, thin), style[group]) for group, curve in lines.items()]
     axes.set_xlabel("iteration")
     axes.set_ylabel(quantity.unit)
-    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda step, _: f"{step:,.0f}"))
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, 0) if quantity.percent else FuncFormatter(_plain))
     axes.margins(x=0.02)

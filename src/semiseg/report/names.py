@@ -61,9 +61,15 @@ def _full_names(groups: Sequence[Group]) -> list[str]:
             for group in alike:
                 keys[id(group)] += [key for key in telling_apart(group, alike) if key not in keys[id(group)]]
         for group in kin:
-            hidden = set(typed[id(group)]).difference(LENGTHS, keys[id(group)])
+            hidden = {*typed[id(group)], *beside(keys[id(group)], kin)}.difference(LENGTHS, keys[id(group)])
             names[id(group)] = named(group, keys[id(group)]) + (f" +{len(hidden)} more" if hidden else "")
     return [names[id(group)] for group in groups]
+
+
+def beside(keys: Sequence[str], kin: Sequence[Group]) -> set[str]:
+    """The entries of a mapping, such as `class_thresholds`, of which one is shown and which differ too."""
+    mappings = {key.rpartition(".")[0] for key in keys if key.count(".") > 1}
+    return {key for key in varied_settings(kin) if key.rpartition(".")[0] in mappings} if mappings else set()
 
 
 def named(group: Group, keys: Sequence[str]) -> str:
