@@ -29,7 +29,11 @@ def report(browser: Any, make_run: Callable[..., Path], tmp_path_factory: pytest
 @pytest.fixture
 def page(browser: Any, report: str, console: Callable[[], list[str]]) -> Any:
     """The report, freshly opened; nothing may be in the console when a test is over."""
+    wait = pytest.importorskip("selenium.webdriver.support.ui").WebDriverWait(browser, 30)
+    browser.get("about:blank")  # so that the page of the test before cannot be taken for this one
     browser.get(report)
+    ready = 'return document.readyState === "complete" && document.querySelector("button.sort") !== null'
+    wait.until(lambda driver: driver.execute_script(ready))
     yield browser
     assert console() == []
 
