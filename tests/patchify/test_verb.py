@@ -343,5 +343,5 @@ def test_the_last_line_says_what_the_patches_are_for(patchify, base_images, tmp_
     said = capsys.readouterr().out
     assert "Train on it with: semiseg train data=salak" in said
     assert said.rstrip().endswith(
-        " data.exclude_from_miou=[] pseudo_label.class_thresholds=null"
+        ' "data.exclude_from_miou=[]" pseudo_label.class_thresholds=null'
     )  # not Salak's classes

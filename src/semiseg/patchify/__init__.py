@@ -29,6 +29,7 @@ from semiseg.prediction.progress import counted
 from semiseg.prediction.raster import check_stretch
 from semiseg.prediction.sources import open_source
 from semiseg.printable import say
+from semiseg.shell import command
 from semiseg.streams import tolerant
 
 MIN_SIZE = 32
@@ -183,8 +184,10 @@ def of_own_classes(classes: ClassMap) -> str:
     salak = OmegaConf.load(conf_dir() / "data" / "salak.yaml").class_thresholds
     if set(classes.names) == set(salak):
         return ""
-    counted_first = "" if classes.names[0] == "background" else " data.exclude_from_miou=[]"
-    return f"{counted_first} pseudo_label.class_thresholds=null"
+    words = ["pseudo_label.class_thresholds=null"]
+    if classes.names[0] != "background":
+        words.insert(0, "data.exclude_from_miou=[]")
+    return f" {command(words)}"
 
 
 def unique_names(items: list[Item]) -> list[str]:
